@@ -1,0 +1,44 @@
+# Two commands matter: `make demo` and `make test`. Both make the environment they need.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?=
+REST_PORT ?= 8000
+GRPC_PORT ?= 50051
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint types imports unit protos clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[service,jobs,cpu,load,dev]'
+	touch $@
+
+env: $(VENV)/.installed ## make the Python environment in .venv
+
+demo: env ## a shop's files in, a running service out; DATA=<folder> for your own shop
+	$(BIN)/plotpointe-jobs demo $(if $(DATA),--data $(DATA)) --rest-port $(REST_PORT) --grpc-port $(GRPC_PORT)
+
+test: env lint types imports unit ## lint, types, import rules and every test
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env
+	$(BIN)/mypy
+
+imports: env
+	$(BIN)/lint-imports
+
+unit: env
+	$(BIN)/python -m pytest
+
+protos: env ## regenerate the gRPC stubs and the manifest's JSON schema
+	$(BIN)/python -m protos.generate
+
+clean: ## remove the environment and everything the demo made
+	rm -rf $(VENV) var

@@ -1,0 +1,1 @@
+"""The offline half: a shop's files in, a published bundle out."""

@@ -1,0 +1,107 @@
+"""Every error that PlotPointe raises on purpose, for both halves.
+
+    PlotPointeError              carries what is wrong, where, and what to do
+    ├── InputError               the caller's data, flags or request are wrong
+    │   ├── DataError            a shop's file cannot be read as it was described
+    │   └── InvalidQueryError    a request breaks the contract (400, INVALID_ARGUMENT)
+    ├── BundleError              a bundle was refused; nothing of it is served
+    │   ├── BundleMissingError   there is no such bundle, or none is active
+    │   ├── BundleCorruptError   a file's size or checksum differs from the manifest
+    │   └── BundleForeignError   a file is whole but not what the manifest or the other files say
+    ├── StageError               an offline stage cannot run or finish
+    │   └── StageBusyError       another process is running the same stage
+    ├── PortBusyError            a port to listen on is taken
+    └── UnavailableError         cannot answer now; retrying may help (503, UNAVAILABLE)
+        └── NotReadyError        no bundle is loaded yet, or the service is draining
+"""
+
+from __future__ import annotations
+
+
+class PlotPointeError(Exception):
+    """An error a person is meant to read: what is wrong, where, and what to do about it."""
+
+    reason = "INTERNAL"
+    """Machine-readable name, the same in REST problem bodies and gRPC error details."""
+
+    def __init__(self, what: str, *, where: str = "", todo: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.todo = todo
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}. {self.todo}" if self.todo else text
+
+
+class InputError(PlotPointeError):
+    """The caller's data, flags or request are wrong."""
+
+    reason = "INVALID_INPUT"
+
+
+class DataError(InputError):
+    """A shop's file cannot be read as it was described."""
+
+    reason = "INVALID_DATA"
+
+
+class InvalidQueryError(InputError):
+    """A request breaks the contract; `where` names the field."""
+
+    reason = "INVALID_ARGUMENT"
+
+
+class BundleError(PlotPointeError):
+    """A bundle was refused; nothing of it is served."""
+
+    reason = "BUNDLE_REFUSED"
+
+
+class BundleMissingError(BundleError):
+    """There is no such bundle, or none is active."""
+
+    reason = "BUNDLE_MISSING"
+
+
+class BundleCorruptError(BundleError):
+    """A file's size or checksum differs from the manifest."""
+
+    reason = "BUNDLE_CORRUPT"
+
+
+class BundleForeignError(BundleError):
+    """A file is whole but is not what the manifest or the other files say it is."""
+
+    reason = "BUNDLE_FOREIGN"
+
+
+class StageError(PlotPointeError):
+    """An offline stage cannot run or finish."""
+
+    reason = "STAGE_FAILED"
+
+
+class StageBusyError(StageError):
+    """Another process is running the same stage in the same work folder."""
+
+    reason = "STAGE_BUSY"
+
+
+class PortBusyError(PlotPointeError):
+    """A port to listen on is taken."""
+
+    reason = "PORT_BUSY"
+
+
+class UnavailableError(PlotPointeError):
+    """The service cannot answer now; retrying may help."""
+
+    reason = "UNAVAILABLE"
+
+
+class NotReadyError(UnavailableError):
+    """No bundle is loaded yet, or the service is draining."""
+
+    reason = "NOT_READY"
