@@ -1,18 +1,18 @@
 """Every error that PlotPointe raises on purpose, for both halves.
 
-    PlotPointeError              carries what is wrong, where, and what to do
-    ├── InputError               the caller's data, flags or request are wrong
-    │   ├── DataError            a shop's file cannot be read as it was described
-    │   └── InvalidQueryError    a request breaks the contract (400, INVALID_ARGUMENT)
-    ├── BundleError              a bundle was refused; nothing of it is served
-    │   ├── BundleMissingError   there is no such bundle, or none is active
-    │   ├── BundleCorruptError   a file's size or checksum differs from the manifest
-    │   └── BundleForeignError   a file is whole but not what the manifest or the other files say
-    ├── StageError               an offline stage cannot run or finish
-    │   └── StageBusyError       another process is running the same stage
-    ├── PortBusyError            a port to listen on is taken
-    └── UnavailableError         cannot answer now; retrying may help (503, UNAVAILABLE)
-        └── NotReadyError        no bundle is loaded yet, or the service is draining
+PlotPointeError              carries what is wrong, where, and what to do
+├── InputError               the caller's data, flags or request are wrong
+│   ├── DataError            a shop's file cannot be read as it was described
+│   └── InvalidQueryError    a request breaks the contract (400, INVALID_ARGUMENT)
+├── BundleError              a bundle was refused; nothing of it is served
+│   ├── BundleMissingError   there is no such bundle, or none is active
+│   ├── BundleCorruptError   a file's size or checksum differs from the manifest
+│   └── BundleForeignError   a file is whole but not what the manifest or the other files say
+├── StageError               an offline stage cannot run or finish
+│   └── StageBusyError       another process is running the same stage
+├── PortBusyError            a port to listen on is taken
+└── UnavailableError         cannot answer now; retrying may help (503, UNAVAILABLE)
+    └── NotReadyError        no bundle is loaded yet, or the service is draining
 """
 
 from __future__ import annotations
