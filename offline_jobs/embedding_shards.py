@@ -1,0 +1,113 @@
+"""What both embedding stages share: shards that survive a kill, and the files a finished stage holds.
+
+shard-00003.npz     vectors float32 (n, width), status int8 (n,): rows [3 * size, 4 * size) of the work list
+vectors.npy         float32 (items, width), L2-normalised, zero rows where absent
+present.npy         bool (items,)
+encoder.json        who made the vectors (EncoderRecord)
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Vectors = npt.NDArray[np.float32]
+Status = npt.NDArray[np.int8]
+EncodeShard = Callable[[int, int, Callable[[int], None]], tuple[Vectors, Status]]
+"""(start, stop, advance) -> vectors (stop - start, width) and a status a row; calls advance(rows) as it goes."""
+
+
+class EncoderRecord(BaseModel):
+    """Which encoder made a stage's vectors: `encoder.json`, repeated in the bundle's manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    """The model, such as `all-MiniLM-L6-v2`, `ViT-B-32` or `resnet18-imagenet`."""
+    source: str
+    """Where the weights came from: a pinned package, a hub name or a path."""
+    sha256: str
+    """Of the weights file; over all files' names and digests where there are several."""
+    width: int
+    """Length of a vector."""
+    precision: str
+    """fp32, bf16 or fp16: what the encoder computed in. Vectors are stored as float32."""
+    input_size: int
+    """Longest text in tokens, or side of the square image in pixels, that the encoder sees."""
+
+
+def encode_in_shards(
+    scratch: Path, rows: int, *, width: int, shard_size: int, label: str, encode: EncodeShard
+) -> tuple[Vectors, Status]:
+    """Encode rows 0..rows-1 shard by shard, keeping those that an earlier, killed run finished.
+
+    A shard is written whole or not at all, and what it holds depends on its rows alone: a resumed run ends with the
+    same bytes as one that was never stopped. Returns vectors (rows, width) float32 and status (rows,) int8.
+    """
+    vectors = np.zeros((rows, width), np.float32)
+    status = np.zeros(rows, np.int8)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(label, total=rows)
+        for number, start in enumerate(range(0, rows, shard_size)):
+            stop = min(start + shard_size, rows)
+            path = scratch / f"shard-{number:05d}.npz"
+            shard = read_shard(path, stop - start, width)
+            if shard is None:
+                shard = encode(start, stop, lambda done: progress.advance(task, done))
+                write_shard(path, *shard)
+            progress.update(task, completed=stop)
+            vectors[start:stop], status[start:stop] = shard
+    return vectors, status
+
+
+def write_shard(path: Path, vectors: Vectors, status: Status) -> None:
+    """Write a shard beside its name and move it there in one step."""
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("wb") as file:
+        np.savez(file, vectors=vectors, status=status)
+    os.replace(unfinished, path)
+
+
+def read_shard(path: Path, rows: int, width: int) -> tuple[Vectors, Status] | None:
+    """A finished shard; None where there is none, or where a power cut left it unreadable."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            vectors, status = file["vectors"], file["status"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return (vectors, status) if vectors.shape == (rows, width) and status.shape == (rows,) else None
+
+
+def normalise(vectors: Vectors) -> Vectors:
+    """Rows scaled to length 1 in float32; a zero row stays zero."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1), np.float32)
+
+
+def write_embeddings(
+    out: Path, vectors: Vectors, work_row: npt.NDArray[np.int64], encoder: EncoderRecord
+) -> npt.NDArray[np.bool_]:
+    """Write a stage's three files. `work_row` (items,) points each item to its row of `vectors`, -1 where absent.
+
+    Returns `present`: bool (items,).
+    """
+    present = work_row >= 0
+    table = np.lib.format.open_memmap(
+        out / "vectors.npy", mode="w+", dtype=np.float32, shape=(len(work_row), encoder.width)
+    )
+    step = 65536
+    for start in range(0, len(work_row), step):
+        rows = work_row[start : start + step]
+        table[start : start + step][rows >= 0] = vectors[rows[rows >= 0]]
+    table.flush()
+    np.save(out / "present.npy", present)
+    (out / "encoder.json").write_text(encoder.model_dump_json(indent=2) + "\n")
+    return present
