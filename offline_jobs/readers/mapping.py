@@ -1,0 +1,138 @@
+"""The column mapping of a shop's own tables: `shop.toml`, and the mappings that are built in.
+
+[interactions]
+file = "orders.csv"                  # .csv, .tsv (each also .gz) or .parquet
+user_id = "customer"                 # names of columns
+item_id = "sku"
+timestamp = "bought_at"              # optional; without it a split by time is not possible
+timestamp_format = "auto"            # auto, unix, unix-ms, or a strptime pattern such as "%d.%m.%Y"
+
+[items]
+file = "products.csv"
+item_id = "sku"
+title = "{name}"                     # a text is made of columns ...
+description = ["{colour} {type}.", "{details}"]   # ... or of parts; a part with an empty column is left out
+price = "price"
+image = "photos/{sku}.jpg"           # a file, "photos.tar::{sku}.jpg", or a column with URLs: "{url}"
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import DataError
+
+MAPPING_FILE = "shop.toml"
+COLUMN = re.compile(r"\{([^{}]+)\}")
+
+Template = str | tuple[str, ...]
+
+
+class InteractionMapping(BaseModel):
+    """Where the interactions are and what their columns are called."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    file: str
+    """The file, relative to the shop's folder: .csv, .tsv (each also .gz) or .parquet."""
+    user_id: str
+    """Column with the shopper's id."""
+    item_id: str
+    """Column with the item's id."""
+    timestamp: str | None = None
+    """Column with the time of the purchase."""
+    timestamp_format: str = "auto"
+    """auto, unix (seconds), unix-ms, or a strptime pattern; times without a zone are UTC."""
+    label: str | None = None
+    """Column with a split made elsewhere: 0 train, 1 validation, 2 test."""
+
+    def columns(self) -> list[str]:
+        """Every column that is read."""
+        named = [self.user_id, self.item_id, self.timestamp, self.label]
+        return list(dict.fromkeys(name for name in named if name))
+
+
+class ItemMapping(BaseModel):
+    """Where the items are and how their texts are made of columns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    file: str
+    """The file, relative to the shop's folder."""
+    item_id: str
+    """Column with the item's id."""
+    title: Template = ()
+    """Parts with {column} in them; a part with an empty column is left out."""
+    description: Template = ()
+    """As title."""
+    brand: Template = ()
+    """As title."""
+    category: Template = ()
+    """As title; one name, used for filters and for what is popular in a category."""
+    price: str | None = None
+    """Column with the price."""
+    image: str | None = None
+    """One pattern: a file, `archive.tar::member`, or a URL."""
+
+    def parts(self, field: str) -> tuple[str, ...]:
+        """The parts of one text field."""
+        value: Template = getattr(self, field)
+        return (value,) if isinstance(value, str) else value
+
+    def columns(self) -> list[str]:
+        """Every column that is read."""
+        templates = [p for f in ("title", "description", "brand", "category") for p in self.parts(f)]
+        used = [name for part in [*templates, self.image or ""] for name in COLUMN.findall(part)]
+        return list(dict.fromkeys([self.item_id, *used, *([self.price] if self.price else [])]))
+
+
+class Mapping(BaseModel):
+    """A whole `shop.toml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    interactions: InteractionMapping
+    items: ItemMapping | None = Field(default=None)
+    """Without it the items are known by their ids alone."""
+
+
+FASHION_WEEK = Mapping(
+    interactions=InteractionMapping(
+        file="transactions.parquet",
+        user_id="customer_id",
+        item_id="article_id",
+        timestamp="t_dat",
+        timestamp_format="%Y-%m-%d",
+    ),
+    items=ItemMapping(
+        file="items.parquet",
+        item_id="article_id",
+        title="{prod_name}",
+        category="{product_type_name}",
+        # Type and colour first: encoders cut long texts at the end, and these two say most about a garment.
+        description=(
+            "{colour_group_name} {product_type_name}, {graphical_appearance_name}.",
+            "{section_name}, {department_name}.",
+            "{detail_desc}",
+        ),
+        image="images_128.tar::{article_id}.jpg",
+    ),
+)
+"""H&M's tables. Prices in `transactions` are scaled and change from day to day: no item price is derived."""
+
+
+def read_mapping(data: Path) -> Mapping:
+    """The `shop.toml` of a folder. Raises DataError naming the key that is wrong."""
+    path = data / MAPPING_FILE
+    todo = f"See docs/DATA_FORMATS.md for what {MAPPING_FILE} may hold"
+    try:
+        return Mapping.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise DataError("no such file", where=str(path), todo=todo) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"not valid TOML ({error})", where=str(path), todo=todo) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{key}: {first['msg']}", where=str(path), todo=todo) from error

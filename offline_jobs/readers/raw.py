@@ -1,0 +1,131 @@
+"""What every reader gives: batches of rows in one schema, not yet judged, with the row's own text at hand.
+
+Interactions: user_id str, item_id str, timestamp float64 (unix seconds, UTC), label float64 where there is one.
+Items: item_id, title, description, brand, category, image str, price float64. Any value may be null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from offline_jobs.readers.quarantine import MAX_ROW_CHARS, Quarantine, RefusedRowError, Table
+
+INTERACTION_SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64}
+LABEL_SCHEMA = {"label": pl.Float64}
+TEXT_FIELDS = ("title", "description", "brand", "category")
+ITEM_SCHEMA = {
+    "item_id": pl.String,
+    **dict.fromkeys(TEXT_FIELDS, pl.String),
+    "price": pl.Float64,
+    "image": pl.String,
+}
+
+BATCH_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Rows of one file: `frame` in a schema above, `lines[i]` and `text(i)` say where row i came from."""
+
+    file: str
+    frame: pl.DataFrame
+    lines: Callable[[int], int]
+    text: Callable[[int], str]
+
+
+class Shop(Protocol):
+    """A shop's folder, opened in one of the known formats. Opening checks files and columns, not rows."""
+
+    format: str
+    files: dict[str, Path]
+    """Every file whose rows are read, by a short name: what the ingest stage depends on."""
+    has_time: bool
+    """False where the data carries no time stamps; they are 0 then."""
+    has_label: bool
+    """True where the data carries its own train / validation / test label (0, 1, 2)."""
+    image_names: frozenset[str]
+    """Pictures found beside the data, as `items.image` names them."""
+
+    def interactions(self, quarantine: Quarantine) -> Iterator[RawBatch]:
+        """Stream the interactions; what cannot be parsed goes to the quarantine."""
+        ...
+
+    def items(self, quarantine: Quarantine) -> Iterator[RawBatch]:
+        """Stream the items."""
+        ...
+
+
+class BatchBuilder:
+    """Collects parsed rows of a text file and hands them out as RawBatch."""
+
+    def __init__(self, table: Table, file: str, schema: Mapping[str, type[pl.DataType]]) -> None:
+        self.table = table
+        self.file = file
+        self.schema = dict(schema)
+        self._rows: list[tuple[object, ...]] = []
+        self._lines: list[int] = []
+        self._texts: list[str] = []
+
+    def add(self, line: int, text: str, row: tuple[object, ...]) -> bool:
+        """Take one row; True when the batch is full and `take` is due."""
+        self._rows.append(row)
+        self._lines.append(line)
+        self._texts.append(text[:MAX_ROW_CHARS])
+        return len(self._rows) >= BATCH_ROWS
+
+    def take(self) -> RawBatch:
+        """The collected rows; the builder is empty afterwards."""
+        frame = pl.DataFrame(self._rows, schema=self.schema, orient="row")
+        batch = RawBatch(self.file, frame, self._lines.__getitem__, self._texts.__getitem__)
+        self._rows, self._lines, self._texts = [], [], []
+        return batch
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def as_id(value: object, name: str) -> str | None:
+    """A JSON value as an id: text or a whole number. Raises RefusedRowError for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise RefusedRowError(f"{name} is neither text nor a whole number")
+    if not value.isascii() and not _encodable(value):
+        raise RefusedRowError(f"{name} is not valid Unicode")
+    return value
+
+
+def as_number(value: object, name: str) -> float | None:
+    """A JSON value as a float, from a number or from text. Raises RefusedRowError for anything else."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except (ValueError, OverflowError):
+            pass
+    raise RefusedRowError(f"{name} is not a number")
+
+
+def as_text(value: object) -> str | None:
+    """A JSON value as text: text, or a list of texts joined by spaces; null for anything else or blank."""
+    if isinstance(value, list):
+        value = " ".join(part for part in value if isinstance(part, str))
+    if not isinstance(value, str) or not value.strip():
+        return None
+    return value if value.isascii() or _encodable(value) else value.encode("utf-8", "replace").decode()
+
+
+def _encodable(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
