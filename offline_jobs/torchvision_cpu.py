@@ -30,9 +30,9 @@ def mend_torchvision() -> torch.library.Library | None:
         return None
     if _compiled_part_loads(Path(spec.origin).parent):
         return None
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
-        library.define(operator + SCHEMA)
+        library.define(operator + SCHEMA)  # type: ignore[no-untyped-call]
     return library
 
 
