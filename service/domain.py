@@ -28,6 +28,8 @@ class Degradation(StrEnum):
 
     CACHE_UNAVAILABLE = "cache_unavailable"
     """Redis did not answer in time; the answer was computed without it."""
+    RETRIEVAL_FAILED = "retrieval_failed"
+    """The user tower or the index failed; a known shopper got popular items."""
     RERANK_FAILED = "rerank_failed"
     """The re-ranker failed; items are in retrieval order."""
     TOO_FEW_ITEMS = "too_few_items"
@@ -51,6 +53,18 @@ class Candidates:
     """(C,) distinct item rows."""
     scores: npt.NDArray[np.float32]
     """(C,) inner product of user and item vector; larger is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is the same for everyone who asks the same of one bundle, and so what the cache keeps."""
+
+    rows: tuple[int, ...]
+    """Distinct item rows, best first."""
+    scores: tuple[float, ...]
+    """One score a row; larger is better."""
+    strategy: Strategy
+    degraded: tuple[Degradation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ PlotPointeError              carries what is wrong, where, and what to do
 ├── StageError               an offline stage cannot run or finish
 │   └── StageBusyError       another process is running the same stage
 ├── PortBusyError            a port to listen on is taken
+├── ModelError               a model or the index failed on one request (becomes a degradation)
 └── UnavailableError         cannot answer now; retrying may help (503, UNAVAILABLE)
     └── NotReadyError        no bundle is loaded yet, or the service is draining
 """
@@ -93,6 +94,12 @@ class PortBusyError(PlotPointeError):
     """A port to listen on is taken."""
 
     reason = "PORT_BUSY"
+
+
+class ModelError(PlotPointeError):
+    """A model or the index failed on one request. The hot path turns it into a degradation: no caller sees it."""
+
+    reason = "MODEL_FAILED"
 
 
 class UnavailableError(PlotPointeError):
