@@ -35,6 +35,9 @@ class Shoppers:
         self.history_lengths = _lengths(bundle.manifest.history_length)
         """Lengths (L) that a history is padded to, ascending: few shapes, each warmed up, and little padding."""
 
+    def __len__(self) -> int:
+        return len(self._bundle.user_ids)
+
     def row(self, user_id: str) -> int | None:
         """The user row of an id, None for a shopper whom the bundle does not know."""
         return self._bundle.user_ids.row(user_id)

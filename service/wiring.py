@@ -52,6 +52,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         ready.report("event_log", lambda: event_log.state)
         cache = await _open_cache(settings, bundle, metrics, ready, stack)
         recommender = _recommender(settings, bundle, cache, event_log, metrics)
+        recommender.warm_up()
         version = bundle.manifest.version
         metrics.bundle_loaded(version)
         ready.open(version)
