@@ -1,0 +1,59 @@
+"""One table: error class -> HTTP status, gRPC code, title. Both transports answer from it; a test asks for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from service import errors
+
+GrpcCode = Literal[
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "ABORTED",
+    "FAILED_PRECONDITION",
+    "UNAVAILABLE",
+    "INTERNAL",
+]
+"""Names of `grpc.StatusCode`; names, so that REST does not load gRPC."""
+
+RETRY_AFTER_S = 1
+"""Seconds after which a caller may try again when the service was unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireError:
+    """How one class of error leaves the process."""
+
+    http_status: int
+    grpc_code: GrpcCode
+    title: str
+    """The same for every occurrence; RFC 9457's `title`."""
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.http_status == 503
+
+
+ERROR_MAP: dict[type[errors.PlotPointeError], WireError] = {
+    errors.PlotPointeError: WireError(500, "INTERNAL", "Internal error"),
+    errors.InputError: WireError(400, "INVALID_ARGUMENT", "Invalid input"),
+    errors.DataError: WireError(400, "INVALID_ARGUMENT", "Invalid data"),
+    errors.InvalidQueryError: WireError(400, "INVALID_ARGUMENT", "Invalid request"),
+    errors.BundleError: WireError(409, "FAILED_PRECONDITION", "Bundle refused"),
+    errors.BundleMissingError: WireError(404, "NOT_FOUND", "No such bundle"),
+    errors.BundleCorruptError: WireError(409, "FAILED_PRECONDITION", "Bundle corrupt"),
+    errors.BundleForeignError: WireError(409, "FAILED_PRECONDITION", "Bundle foreign"),
+    errors.StageError: WireError(500, "INTERNAL", "Stage failed"),
+    errors.StageBusyError: WireError(409, "ABORTED", "Stage busy"),
+    errors.PortBusyError: WireError(500, "INTERNAL", "Port busy"),
+    errors.ModelError: WireError(500, "INTERNAL", "Model failed"),
+    errors.UnavailableError: WireError(503, "UNAVAILABLE", "Temporarily unavailable"),
+    errors.NotReadyError: WireError(503, "UNAVAILABLE", "Not ready"),
+}
+
+
+def wire_error(error: errors.PlotPointeError) -> WireError:
+    """The mapping of the error's class, or of the nearest class that it derives from."""
+    return next(ERROR_MAP[cls] for cls in type(error).__mro__ if cls in ERROR_MAP)

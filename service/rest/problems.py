@@ -1,0 +1,76 @@
+"""Error answers after RFC 9457 (`application/problem+json`): every status, never a framework's default body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.error_map import RETRY_AFTER_S, wire_error
+from service.errors import InvalidQueryError, PlotPointeError
+from service.rest.envelope import exchange_of
+from service.validation import FieldViolation, detail_of, violations_of
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer every error of `app`, its routing errors and its bugs included, with a problem body."""
+    app.add_exception_handler(PlotPointeError, _on_known_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_refused_body)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def problem(
+    request: Request,
+    status: int,
+    reason: str,
+    title: str,
+    detail: str,
+    violations: Sequence[FieldViolation] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """One problem body; `errors` names fields, `request_id` finds the request in the log."""
+    body = {
+        "type": f"urn:plotpointe:error:{reason.lower().replace('_', '-')}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "reason": reason,
+        "errors": [{"field": violation.field, "message": violation.message} for violation in violations],
+        "request_id": exchange_of(request.scope).request_id,
+    }
+    return Response(orjson.dumps(body), status, dict(headers or {}), MEDIA_TYPE)
+
+
+async def _on_known_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PlotPointeError)
+    wire = wire_error(error)
+    headers = {"retry-after": str(RETRY_AFTER_S)} if wire.retryable else None
+    detail, violations = detail_of(error), violations_of(error)
+    return problem(request, wire.http_status, error.reason, wire.title, detail, violations, headers)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    detail = f"{request.method} {request.url.path}: {status.description or status.phrase}"
+    return problem(request, status, status.name, status.phrase, detail, headers=error.headers)
+
+
+async def _on_refused_body(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    violations = [FieldViolation(".".join(map(str, fault["loc"][1:])), str(fault["msg"])) for fault in error.errors()]
+    detail = "; ".join(f"{violation.field}: {violation.message}" for violation in violations)
+    return problem(request, 422, InvalidQueryError.reason, "Invalid request", detail, violations)
+
+
+async def _on_bug(request: Request, _: Exception) -> Response:
+    detail = "The service failed on this request; the log holds the cause under this request_id"
+    return problem(request, 500, PlotPointeError.reason, "Internal error", detail)
