@@ -120,6 +120,8 @@ def load_array(directory: Path, name: str) -> npt.NDArray[Any]:
     path = directory / f"{name}.npy"
     try:
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise  # only the reader knows whether the file had to be there
     except (OSError, ValueError, EOFError) as error:
         raise BundleCorruptError(
             f"not a readable array file ({error})", where=str(path), todo="Publish the bundle again"

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.neighborhood import History, Relation, edges, last_events
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Any:
+    items = draw(st.integers(1, 12))
+    degree = draw(st.integers(1, 4))
+    rows = st.lists(st.integers(0, items - 1), unique=True, max_size=items)
+
+    def relation() -> Relation:
+        neighbors = np.full((items, degree), -1, np.int32)
+        for item in range(items):
+            near = draw(rows)[:degree]
+            neighbors[item, : len(near)] = near
+        weights = np.where(neighbors < 0, 0, 1 + np.arange(items * degree).reshape(items, degree)).astype(np.float32)
+        return Relation(neighbors, weights)
+
+    relations = [relation() for _ in range(draw(st.integers(1, 3)))]
+    candidates = np.array(draw(st.permutations(range(items)))[: draw(st.integers(0, items))], np.int32)
+    past = np.array(draw(st.lists(st.integers(0, items - 1), max_size=6)), np.int32)
+    length = draw(st.integers(1, 8))
+    return candidates, past, length, relations
+
+
+def naive_edges(candidates: Any, history: History, relations: list[Relation]) -> Any:
+    out = np.zeros((len(candidates), len(history.rows), len(relations)), np.float32)
+    for c, candidate in enumerate(candidates):
+        for event, row in enumerate(history.rows):
+            for r, relation in enumerate(relations):
+                for slot, neighbor in enumerate(relation.neighbors[row]):
+                    if history.mask[event] and neighbor == candidate:
+                        out[c, event, r] = relation.weights[row, slot]
+    return out
+
+
+@given(graph=graphs())
+def test_edges_are_those_of_the_naive_loop(graph: Any) -> None:
+    candidates, past, length, relations = graph
+    history = last_events(past, np.arange(len(past), dtype=np.int64), now=len(past), length=length)
+    np.testing.assert_array_equal(edges(candidates, history, relations), naive_edges(candidates, history, relations))
+
+
+def test_last_events_are_newest_first_and_padded() -> None:
+    history = last_events(np.array([4, 5, 6], np.int32), np.array([0, 86_400, 172_800]), now=259_200, length=5)
+    assert history.rows.tolist() == [6, 5, 4, 0, 0]
+    assert history.mask.tolist() == [1, 1, 1, 0, 0]
+    assert history.age_days.tolist() == [1, 2, 3, 0, 0]
+
+
+def test_last_events_keep_the_newest_and_no_age_is_negative() -> None:
+    history = last_events(np.array([4, 5, 6], np.int32), np.array([0, 86_400, 172_800]), now=86_400, length=2)
+    assert history.rows.tolist() == [6, 5]
+    assert history.age_days.tolist() == [0, 0]
