@@ -25,7 +25,8 @@ MATERIALS = _words(
     "cotton steel oak leather glass wool bamboo copper linen ceramic rubber silk canvas marble aluminium felt"
 )
 STYLES = _words(
-    "vintage modern rustic minimal sporty elegant playful nautical gothic tropical industrial romantic futuristic bohemian military festive"
+    "vintage modern rustic minimal sporty elegant playful nautical gothic tropical "
+    "industrial romantic futuristic bohemian military festive"
 )
 SYLLABLES = _words("nor vik lum ara tes ko bel mir dan os fre la zu pen tri gal hau so rin ek")
 FOREIGN = ("Café", "Größe M", "Señora", "日本製", "Ελλάδα", "№ 7", "crème brûlée", "Łódź")

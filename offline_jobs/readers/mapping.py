@@ -21,9 +21,11 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from offline_jobs.readers.times import check_pattern
 from service.errors import DataError
 
 MAPPING_FILE = "shop.toml"
@@ -44,7 +46,7 @@ class InteractionMapping(BaseModel):
     """Column with the item's id."""
     timestamp: str | None = None
     """Column with the time of the purchase."""
-    timestamp_format: str = "auto"
+    timestamp_format: Annotated[str, AfterValidator(check_pattern)] = "auto"
     """auto, unix (seconds), unix-ms, or a strptime pattern; times without a zone are UTC."""
     label: str | None = None
     """Column with a split made elsewhere: 0 train, 1 validation, 2 test."""

@@ -15,19 +15,19 @@ from offline_jobs.readers.quarantine import Quarantine, Table
 from offline_jobs.readers.raw import BATCH_ROWS, RawBatch
 from service.errors import DataError
 
-PLAIN = ("text", "whole number", "number", "time")
 
+def parquet_header(path: Path, needed: list[str], ids: tuple[str, ...]) -> list[str]:
+    """The column names. Raises DataError where the file is damaged or a needed column is of a kind that is not read.
 
-def parquet_header(path: Path, needed: list[str]) -> list[str]:
-    """The column names. Raises DataError where the file is damaged or a needed column is a list, struct or bytes."""
+    The columns `ids` must be text or whole numbers: as floats, ids would silently become other ids.
+    """
     with _open(path) as file:
         schema = file.schema_arrow
     for name in needed:
-        if name in schema.names and not _is_plain(schema.field(name).type):
+        if schema.names.count(name) == 1 and not _is_read(schema.field(name).type, name in ids):
+            kinds = "text or whole numbers" if name in ids else "text, numbers or times"
             raise DataError(
-                f"column '{name}' is {schema.field(name).type}",
-                where=str(path),
-                todo=f"A column that is read must be one of: {', '.join(PLAIN)}",
+                f"column '{name}' is {schema.field(name).type}", where=str(path), todo=f"It must hold {kinds}"
             )
     return list(schema.names)
 
@@ -72,16 +72,10 @@ def _open(path: Path) -> Any:
         raise DataError(f"not a whole Parquet file ({error})", where=str(path), todo="Write it again") from error
 
 
-def _is_plain(kind: Any) -> bool:
+def _is_read(kind: Any, is_id: bool) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    checks = (
-        pa.types.is_string,
-        pa.types.is_large_string,
-        pa.types.is_integer,
-        pa.types.is_floating,
-        pa.types.is_decimal,
-        pa.types.is_temporal,
-        pa.types.is_null,
-    )
+    checks = [pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_null]
+    if not is_id:
+        checks += [pa.types.is_floating, pa.types.is_decimal, pa.types.is_date, pa.types.is_timestamp]
     return any(check(kind) for check in checks)

@@ -27,12 +27,13 @@ class TableShop:
         self._mapping = mapping
         self._max_line_bytes = max_line_bytes
         self._interactions = _present(data, mapping.interactions.file)
-        self.files = {self._interactions.name: self._interactions}
-        _check_columns(self._interactions, mapping.interactions.columns())
+        self.files = {mapping.interactions.file: self._interactions}
+        ids = (mapping.interactions.user_id, mapping.interactions.item_id)
+        _check_columns(self._interactions, mapping.interactions.columns(), ids)
         if mapping.items is not None:
             self._items = _present(data, mapping.items.file)
-            self.files[self._items.name] = self._items
-            _check_columns(self._items, mapping.items.columns())
+            self.files[mapping.items.file] = self._items
+            _check_columns(self._items, mapping.items.columns(), (mapping.items.item_id,))
         self.has_time = mapping.interactions.timestamp is not None
         self.has_label = mapping.interactions.label is not None
         self.image_names: frozenset[str] = frozenset()
@@ -145,13 +146,19 @@ def _delimiter(path: Path) -> str | None:
     )
 
 
-def _check_columns(path: Path, needed: list[str]) -> None:
+def _check_columns(path: Path, needed: list[str], ids: tuple[str, ...]) -> None:
     delimiter = _delimiter(path)
-    found = parquet_header(path, needed) if delimiter is None else delimited_header(path, delimiter)
+    found = parquet_header(path, needed, ids) if delimiter is None else delimited_header(path, delimiter)
     missing = [name for name in needed if name not in found]
-    if missing:
+    twice = [name for name in needed if found.count(name) > 1]
+    if missing or twice:
+        what = f"missing column {_quoted(missing)}" if missing else f"column {_quoted(twice)} is there twice"
         raise DataError(
-            f"missing column {', '.join(map(repr, missing))}; found {', '.join(map(repr, found[:40]))}",
+            f"{what}; found {_quoted(found[:40])}",
             where=str(path),
             todo="Correct the file, or the names in the column mapping",
         )
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(map(repr, names))

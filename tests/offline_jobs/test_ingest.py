@@ -1,0 +1,172 @@
+"""What ingest promises: every record accounted for, tables sorted, nothing half-written, nothing done twice."""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offline_jobs.ingest import IngestSettings, run_ingest
+from offline_jobs.k_core import k_core
+from offline_jobs.split import SplitSettings, run_split
+from service.errors import DataError
+from training.stage import read_record
+
+DATA = Path(os.environ.get("PLOTPOINTE_REAL_DATA", Path(__file__).parents[2] / "../shared/data"))
+
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["u1", "u2", "ü", ""]),
+        st.sampled_from(["i1", "i2", "ı", ""]),
+        st.sampled_from([1_400_000_000, 1_400_000_001, 5, "x"]),
+    ),
+    max_size=25,
+)
+
+
+def write(folder: Path, rows: list[tuple[object, ...]], items: list[str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    body = [f'{{"reviewerID": "{u}", "asin": "{i}", "unixReviewTime": "{t}"}}' for u, i, t in rows]
+    (folder / "reviews.json").write_text("\n".join(body))
+    (folder / "meta.json").write_text("\n".join(repr({"asin": item, "title": f"Title {item}"}) for item in items))
+    return folder
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.lists(st.sampled_from(["i1", "i9", ""]), max_size=5), st.integers(0, 2))
+def test_every_record_is_accounted_for(rows: list[tuple[str, str, object]], items: list[str], k: int) -> None:
+    good = [row for row in rows if row[0] and row[1] and row[2] not in (5, "x")]
+    with tempfile.TemporaryDirectory() as name:
+        data, work = write(Path(name) / "shop", rows, items), Path(name) / "work"
+        if not good or (k == 2 and not k_core(_frame(good), k).any()):
+            with pytest.raises(DataError, match="no usable interaction"):
+                run_ingest(IngestSettings(k_core=k), data, work)
+            assert not (work / "ingest").exists()
+            return
+        run_ingest(IngestSettings(k_core=k), data, work)
+        out = work / "ingest"
+        report = json.loads((out / "report.json").read_text())
+        quarantine = [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
+        interactions, users, catalog = (
+            pl.read_parquet(out / f"{name}.parquet") for name in ("interactions", "users", "items")
+        )
+    counts = report["interactions"]
+    assert counts["read"] == len(rows)
+    assert counts["kept"] == interactions.height
+    assert counts["kept"] + counts["duplicate"] + counts["outside_k_core"] == len(good)
+    assert counts["duplicate"] == len(good) - len(set(good))
+    reasons = Counter(e["reason"] for e in quarantine if e["file"] == "reviews.json")
+    assert dict(reasons) == counts["quarantined"]
+    assert reasons.total() == len(rows) - len(good)
+    key = ["timestamp", "user_id", "item_id"]
+    assert interactions.equals(interactions.sort(key).unique(maintain_order=True))
+    assert users["user_id"].to_list() == sorted(set(interactions["user_id"]), key=str.encode)
+    known = {item for item in items if item} | set(interactions["item_id"])
+    assert catalog["item_id"].to_list() == sorted(known, key=str.encode)
+    titled = catalog.filter(pl.col("title").is_not_null())["item_id"].to_list()
+    assert set(titled) == {item for item in items if item}
+
+
+def _frame(rows: list[tuple[str, str, object]]) -> pl.DataFrame:
+    return pl.DataFrame({"user_id": [r[0] for r in rows], "item_id": [r[1] for r in rows]})
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=40), st.integers(1, 4))
+def test_k_core_equals_its_definition(pairs: list[tuple[int, int]], k: int) -> None:
+    stays = set(pairs)
+    while True:  # drop one side at a time until nothing changes
+        users = Counter(u for u, _ in stays)
+        smaller = {(u, i) for u, i in stays if users[u] >= k}
+        items = Counter(i for _, i in smaller)
+        smaller = {(u, i) for u, i in smaller if items[i] >= k}
+        if smaller == stays:
+            break
+        stays = smaller
+    frame = pl.DataFrame(pairs, schema={"user_id": pl.Int64, "item_id": pl.Int64}, orient="row")
+    assert k_core(frame.cast(pl.String), k).to_list() == [pair in stays for pair in pairs]
+
+
+def test_tables_are_as_the_later_stages_expect(tmp_path: Path) -> None:
+    run_ingest(IngestSettings(), write(tmp_path / "shop", [("u", "i1", 1_400_000_000)], ["i2"]), tmp_path / "work")
+    out = tmp_path / "work/ingest"
+    assert pl.read_parquet_schema(out / "interactions.parquet") == {
+        "user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64,
+    }  # fmt: skip
+    assert pl.read_parquet_schema(out / "items.parquet") == {
+        "item_id": pl.String, "title": pl.String, "description": pl.String, "brand": pl.String,
+        "category": pl.String, "price": pl.Float32, "image": pl.String,
+    }  # fmt: skip
+    assert pl.read_parquet_schema(out / "users.parquet") == {"user_id": pl.String}
+    report = json.loads((out / "report.json").read_text())
+    assert report["catalog"] | {"missing": 0} == {
+        "items": 2, "cold": 1, "missing": 0, "image_sources": {"file": 0, "archive": 0, "url": 0},
+    }  # fmt: skip
+    assert report["items"]["only_in_interactions"] == 1
+
+
+def test_runs_again_only_when_something_changed(tmp_path: Path) -> None:
+    data = write(tmp_path / "shop", [("u", "i1", 1_400_000_000)], ["i1"])
+
+    def run(**options: int) -> tuple[float, str | None]:
+        run_ingest(IngestSettings(**options), data, tmp_path / "work")
+        record = read_record(tmp_path / "work/ingest")
+        assert record is not None
+        image = pl.read_parquet(tmp_path / "work/ingest/items.parquet")["image"][0]
+        return (tmp_path / "work/ingest/stage.json").stat().st_mtime_ns, image
+
+    first = run()
+    assert run() == first
+    (data / "truth.json").write_text("{}")  # no file that is read
+    assert run() == first
+    (data / "images").mkdir()
+    (data / "images/i1.jpg").write_bytes(b"")
+    second = run()
+    assert second[1] == "images/i1.jpg"
+    assert run(max_text_chars=60) != second
+
+
+def test_a_summary_for_people_goes_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write(tmp_path / "shop", [("u", "i1", 1_400_000_000), ("u", "i1", 5)], ["i1"])
+    run_ingest(IngestSettings(), data, tmp_path / "work")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "1 kept of 2" in captured.err
+    assert "interactions: timestamp is before 1995" in captured.err
+
+
+@pytest.mark.real_data
+def test_fashion_week(tmp_path: Path) -> None:
+    data = DATA / "fashion-week"
+    if not data.is_dir():
+        pytest.skip(f"no real data: {data} is not there; set PLOTPOINTE_REAL_DATA")
+    run_ingest(IngestSettings(), data, tmp_path)
+    run_split(SplitSettings(), tmp_path)
+    report = json.loads((tmp_path / "ingest/report.json").read_text())
+    rows = report["interactions"]
+    assert (report["format"], rows["read"], rows["quarantined"]) == ("fashion-week", 207_445, {})
+    assert (rows["kept"], rows["duplicate"]) == (187_306, 20_139)
+    assert (report["users"], report["catalog"]["items"], report["catalog"]["cold"]) == (60_492, 21_986, 4_825)
+    assert report["catalog"]["image_sources"] == {"file": 0, "archive": 21_900, "url": 0}
+    assert report["time"]["days"] == 6
+    first = pl.read_parquet(tmp_path / "ingest/items.parquet").row(0, named=True)
+    assert (first["item_id"], first["title"], first["category"]) == ("0108775044", "Strap top", "Vest top")
+
+
+@pytest.mark.real_data
+def test_amazon_baby_with_the_split_of_the_papers(tmp_path: Path) -> None:
+    data = DATA / "amazon-baby"
+    if not data.is_dir():
+        pytest.skip(f"no real data: {data} is not there; set PLOTPOINTE_REAL_DATA")
+    run_ingest(IngestSettings(), data, tmp_path)
+    run_split(SplitSettings(kind="given"), tmp_path)
+    record = read_record(tmp_path / "split")
+    assert record is not None
+    assert [record.counts[name] for name in ("train", "validation", "test")] == [118_551, 20_559, 21_682]
+    report = json.loads((tmp_path / "ingest/report.json").read_text())
+    assert (report["users"], report["catalog"]["items"], report["time"]) == (19_445, 7_050, None)
+    assert report["items"]["quarantined"] == {}
