@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from offline_jobs.readers.quarantine import MAX_ROW_CHARS
+from service.errors import DataError
 
 CHUNK_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
@@ -28,7 +29,7 @@ class Line(NamedTuple):
 
 
 def read_lines(path: Path, max_line_bytes: int) -> Iterator[Line]:
-    """Yield every line that is not blank. Raises OSError where the file cannot be opened at all."""
+    """Yield every line that is not blank. Raises DataError where the file cannot be opened at all."""
     for number, (raw, problem) in enumerate(_split(path, max_line_bytes), start=1):
         raw = raw.removesuffix(b"\r")
         if number == 1:
@@ -77,6 +78,11 @@ def _split(path: Path, max_line_bytes: int) -> Iterator[tuple[bytes, str]]:
 
 def _open(path: Path) -> gzip.GzipFile | BufferedReader:
     """Recognised by its first bytes, not by its name: a `.gz` that was unpacked on the way still opens."""
-    with path.open("rb") as probe:
-        is_gzip = probe.read(2) == b"\x1f\x8b"
-    return gzip.GzipFile(path, "rb") if is_gzip else path.open("rb")
+    try:
+        with path.open("rb") as probe:
+            is_gzip = probe.read(2) == b"\x1f\x8b"
+        return gzip.GzipFile(path, "rb") if is_gzip else path.open("rb")
+    except OSError as error:
+        raise DataError(
+            f"cannot be opened ({error.strerror})", where=str(path), todo="Check the file and its permissions"
+        ) from error

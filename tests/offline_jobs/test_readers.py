@@ -262,6 +262,21 @@ def test_refused_csv_rows(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("follow", [1, 50, 5000])
+def test_an_unclosed_quote_costs_its_own_row_only(tmp_path: Path, follow: int) -> None:
+    good = [f"U{n},001,2020-01-02" for n in range(follow)]
+    read = Read(table(tmp_path / "shop", "\n".join(["customer,sku,at", 'U,"001,2020-01-02', *good])))
+    assert [row["user_id"] for row in read.interactions] == [f"U{n}" for n in range(follow)]
+    assert [(entry["line"], entry["row"]) for entry in read.refused] == [(2, 'U,"001,2020-01-02')]
+
+
+def test_a_cell_larger_than_the_csv_limit_is_refused(tmp_path: Path) -> None:
+    rows = f"customer,sku,at\nU1,{'x' * 200_000},2020-01-02\nU2,001,2020-01-02\n"
+    read = Read(table(tmp_path / "shop", rows))
+    assert [row["user_id"] for row in read.interactions] == ["U2"]
+    assert "field larger than field limit" in read.refused[0]["reason"]
+
+
 # ---- what is read
 
 
