@@ -127,7 +127,7 @@ class Recommender:
                 vector = self._shoppers.vector(shopper.history)
             with watch("retrieve"):
                 count = max(self._num_candidates, query.k)
-                candidates = self._retriever.search(vector, count, exclude=shopper.seen)
+                candidates = self._retriever.search(vector, count, at_least=query.k, exclude=shopper.seen)
         except ModelError as error:
             self._report(error, query)
             return self._popular(query.k, shopper.seen, Degradation.RETRIEVAL_FAILED)

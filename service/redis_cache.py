@@ -39,6 +39,7 @@ class Breaker:
         self._clock = clock
         self._pause = 0.0
         self._opens_at = 0.0
+        self._trying = False
 
     @property
     def broken(self) -> bool:
@@ -52,16 +53,19 @@ class Breaker:
         if self._clock() < self._opens_at:
             return False
         self._opens_at = self._clock() + self._pause
+        self._trying = True
         return True
 
     def succeeded(self) -> None:
         """A call worked."""
         self._pause = 0.0
+        self._trying = False
 
     def failed(self) -> None:
         """A call failed. Several that were under way together count once."""
-        if self.broken and self._clock() + self._pause / 2 < self._opens_at:
+        if self.broken and not self._trying:
             return
+        self._trying = False
         self._pause = min(max(2 * self._pause, self.SHORTEST_SECONDS), self.LONGEST_SECONDS)
         self._opens_at = self._clock() + self._pause
 

@@ -13,6 +13,7 @@ from service.bundle.store import active_version
 from service.cache import AnswerCache, MemoryCache
 from service.catalog import Catalog
 from service.domain import MAX_K
+from service.errors import BundleForeignError, ModelError
 from service.event_log import EventLog
 from service.health import Readiness
 from service.metrics import Metrics
@@ -88,8 +89,13 @@ def _recommender(
     num_candidates = settings.num_candidates or bundle.manifest.num_candidates
     shoppers = Shoppers(bundle)
     reranker = Reranker(bundle, most_candidates=max(num_candidates, MAX_K))
-    shoppers.warm_up()
-    reranker.warm_up(shoppers.history_lengths)
+    try:
+        shoppers.warm_up()
+        reranker.warm_up(shoppers.history_lengths)
+    except ModelError as error:
+        raise BundleForeignError(
+            f"a model fails on its first call: {error}", where=str(bundle.path), todo="Publish the bundle again"
+        ) from error
     return Recommender(
         bundle_version=bundle.manifest.version,
         num_candidates=num_candidates,

