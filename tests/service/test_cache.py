@@ -198,7 +198,7 @@ async def test_redis_killed_and_gone_is_a_miss_and_no_error(mortal_redis: redisl
     os.kill(mortal_redis.pid, signal.SIGKILL)
     for _ in range(5):
         for key, answer in (("b", OTHER), ("a", ANSWER)):
-            found = await cache.get_or_compute(key, lambda answer=answer: answer)  # type: ignore[misc]
+            found = await cache.get_or_compute(key, lambda answer=answer: answer)
             assert found.answer == answer
             assert not found.cached
             assert found.degraded == (Degradation.CACHE_UNAVAILABLE,)

@@ -159,9 +159,7 @@ def test_ids_out_of_order(directory: Path) -> None:
         ("categories.codes", lambda a: a + 100, "category codes are in range"),
     ],
 )
-def test_tables_that_do_not_fit_together(
-    directory: Path, name: str, change: Callable[[Any], Any], reason: str
-) -> None:
+def test_tables_that_do_not_fit_together(directory: Path, name: str, change: Callable[[Any], Any], reason: str) -> None:
     replace_array(directory, name, change)
     with pytest.raises(BundleForeignError, match=reason):
         open_bundle(directory)
