@@ -1,0 +1,69 @@
+"""Items that the same shoppers bought, from training purchases alone.
+
+    weight(i, j) = n_ij / sqrt(n_i · n_j)      n_i: shoppers who bought i, n_ij: who bought both
+
+The top k a row of RᵀR, made a block of items at a time so that memory stays bounded whatever the shop.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import scipy.sparse as sp
+from rich.console import Console
+from rich.progress import Progress
+
+from offline_jobs.array_types import FloatArray, IntArray, RowArray
+from offline_jobs.co_bought import TRAIN, Interactions
+from offline_jobs.knn import Knn
+
+BLOCK_PRODUCTS = 8_000_000
+"""Products of one block: at most so many numbers of RᵀR are in memory (12 bytes each)."""
+
+
+def co_purchase(rows: Interactions, num_items: int, *, k: int, max_items_per_user: int) -> Knn:
+    """The k items with most shoppers in common in split 0, normalised; ties go to the lower item_row.
+
+    Of a shopper with more than `max_items_per_user` items the latest count: few shoppers would else make most pairs.
+    """
+    train = _latest(rows.where(rows.split == TRAIN), max_items_per_user)
+    neighbors = np.full((num_items, k), -1, np.int32)
+    weights = np.zeros((num_items, k), np.float32)
+    users, user = np.unique(train.user_row, return_inverse=True)
+    shape = (len(users), num_items)
+    R = sp.csr_matrix((np.ones(len(user), np.int32), (user, train.item_row)), shape=shape)
+    columns = R.T.tocsr()
+    bought_by = np.bincount(train.item_row, minlength=num_items)  # n_i
+    products = columns @ np.bincount(user, minlength=len(users)).astype(np.int64)
+    ends = np.searchsorted(np.cumsum(products), np.arange(0, products.sum(), BLOCK_PRODUCTS), side="right")
+    edges = np.unique(np.concatenate([[0], ends, [num_items]]))
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        for start, end in progress.track(list(itertools.pairwise(edges)), description="co_purchase"):
+            shared = (columns[start:end] @ R).tocoo()
+            row, col, n = shared.row + start, shared.col, shared.data
+            other = row != col
+            row, col, n = row[other], col[other], n[other]
+            weight = (n / np.sqrt(bought_by[row].astype(np.float64) * bought_by[col])).astype(np.float32)
+            _keep_best(neighbors, weights, row, col, weight)
+    return Knn(neighbors, weights, is_exact=True, recall=1.0)
+
+
+def _latest(rows: Interactions, most: int) -> Interactions:
+    """At most `most` rows a user, the latest; equal times keep the lower item_row."""
+    order = np.lexsort((rows.item_row, -rows.timestamp, rows.user_row))
+    user = rows.user_row[order]
+    first = np.searchsorted(user, user, side="left")
+    mask = np.zeros(len(rows), dtype=np.bool_)
+    mask[order[np.arange(len(order)) - first < most]] = True
+    return rows.where(mask)
+
+
+def _keep_best(neighbors: IntArray, weights: FloatArray, row: RowArray, col: RowArray, weight: FloatArray) -> None:
+    """Write the best k of the pairs (row, col) into the tables' rows, by weight, then by lower col."""
+    order = np.lexsort((col, -weight, row))
+    row, col, weight = row[order], col[order], weight[order]
+    place = np.arange(len(row)) - np.searchsorted(row, row, side="left")
+    best = place < neighbors.shape[1]
+    neighbors[row[best], place[best]] = col[best]
+    weights[row[best], place[best]] = weight[best]
