@@ -6,13 +6,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from service import logs
 from service.errors import PlotPointeError
-from service.serving import Addresses, serve
 from service.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    from service.serving import Addresses
 
 ENVIRONMENT_ONLY = frozenset({"redis_url"})
 """Settings without a flag: a flag's value is seen by everyone who lists processes, and these hold secrets."""
@@ -32,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = vars(_parser().parse_args(arguments))
     try:
         settings = Settings.load(**flags)
+        from service.serving import serve  # only now: a wrong flag is heard of before the libraries are loaded
+
         logs.configure(settings.log_level)
         uvloop.run(serve(settings, _announce))
     except PlotPointeError as error:

@@ -48,22 +48,29 @@ async def serve(settings: Settings, announce: Callable[[Addresses], None]) -> No
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with _listening(settings.host, settings.rest_port, "rest_port") as rest_socket:
-        with _listening(settings.host, settings.grpc_port, "grpc_port"):
+    with listening(settings.host, settings.rest_port, "rest_port") as rest_socket:
+        with listening(settings.host, settings.grpc_port, "grpc_port"):
             pass  # only asks whether the port is free, before a bundle is loaded for nothing
         async with open_service(settings) as service:
-            rpc = _rpc_server(service)
-            grpc_port = _bind_rpc(rpc, settings)
-            await rpc.start()
-            rest = _RestServer(_rest_config(service))
-            answering = asyncio.create_task(rest.serve(sockets=[rest_socket]))
-            version, rest_port = service.manifest.version, rest_socket.getsockname()[1]
-            announce(Addresses(version, settings.host, rest_port, grpc_port))
-            await _first(stop, answering)
-            service.ready.drain()
-            await asyncio.sleep(min(LINGER_S, settings.drain_seconds))
-            rest.should_exit = True
-            await asyncio.gather(rpc.stop(settings.drain_seconds), answering)
+            await answer(service, rest_socket, stop, announce)
+
+
+async def answer(
+    service: Service, rest_socket: socket.socket, stop: asyncio.Event, announce: Callable[[Addresses], None]
+) -> None:
+    """Answer on both ports until `stop` is set and what was in flight is done, at the latest after `drain_seconds`."""
+    settings = service.settings
+    rpc = _rpc_server(service)
+    grpc_port = _bind_rpc(rpc, settings)
+    await rpc.start()
+    rest = _RestServer(_rest_config(service))
+    answering = asyncio.create_task(rest.serve(sockets=[rest_socket]))
+    announce(Addresses(service.manifest.version, settings.host, rest_socket.getsockname()[1], grpc_port))
+    await _first(stop, answering)
+    service.ready.drain()
+    await asyncio.sleep(min(LINGER_S, settings.drain_seconds))
+    rest.should_exit = True
+    await asyncio.gather(rpc.stop(settings.drain_seconds), answering)
 
 
 class _RestServer(uvicorn.Server):
@@ -109,7 +116,7 @@ def _bind_rpc(rpc: RpcServer, settings: Settings) -> int:
 
 
 @contextlib.contextmanager
-def _listening(host: str, port: int, setting: str) -> Iterator[socket.socket]:
+def listening(host: str, port: int, setting: str) -> Iterator[socket.socket]:
     """A listening socket; PortBusyError or InputError names the setting to change."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -13,7 +13,7 @@ from service.model_info import ModelInfo
 from service.recommend import Recommender
 from service.rest.envelope import Envelope
 from service.rest.problems import add_problem_handlers
-from service.rest.routes import operations_routes, recommendation_routes
+from service.rest.routes import add_operations_routes, add_recommendation_routes
 from service.rest.schemas import problem_schemas
 
 DESCRIPTION = """
@@ -38,7 +38,7 @@ def build_app(recommender: Recommender, metrics: Metrics, ready: Readiness, mode
     app = _DescribedApp(
         title="PlotPointe", version="1", description=DESCRIPTION, redirect_slashes=False, redoc_url=None
     )
-    app.include_router(recommendation_routes(recommender, model))
-    app.include_router(operations_routes(metrics, ready))
+    add_recommendation_routes(app, recommender, model)
+    add_operations_routes(app, metrics, ready)
     add_problem_handlers(app)
     return Envelope(app, metrics)

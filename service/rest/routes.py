@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from service.domain import MAX_ID_BYTES, MAX_K
@@ -38,13 +38,13 @@ RECOMMEND_PARAMETERS = [
 ]
 
 
-def recommendation_routes(recommender: Recommender, model: ModelInfo) -> APIRouter:
-    """`/recommend` and `/v1/model`."""
-    router = APIRouter(tags=["recommendations"])
+def add_recommendation_routes(app: FastAPI, recommender: Recommender, model: ModelInfo) -> None:
+    """`/recommend` and `/v1/model`. On the app itself: an included router costs every request a second matching."""
     described = json_response(model_body(model)).body
 
-    @router.get(
+    @app.get(
         "/recommend",
+        tags=["recommendations"],
         summary="The best items for one user",
         responses={
             200: _answer(RecommendationBody, "Items, best first.", examples.RECOMMENDATION),
@@ -61,8 +61,9 @@ def recommendation_routes(recommender: Recommender, model: ModelInfo) -> APIRout
         exchange.strategy, exchange.timing_ms = answer.strategy, answer.timing_ms
         return json_response(recommendation_body(answer))
 
-    @router.get(
+    @app.get(
         "/v1/model",
+        tags=["recommendations"],
         summary="What is being served",
         responses={200: _answer(ModelBody, "The bundle and its measured figures.", examples.MODEL)},
         response_model=None,
@@ -70,16 +71,14 @@ def recommendation_routes(recommender: Recommender, model: ModelInfo) -> APIRout
     async def get_model() -> Response:
         return Response(described, media_type="application/json")
 
-    return router
 
-
-def operations_routes(metrics: Metrics, ready: Readiness) -> APIRouter:
+def add_operations_routes(app: FastAPI, metrics: Metrics, ready: Readiness) -> None:
     """`/livez`, `/readyz` and `/metrics`."""
-    router = APIRouter(tags=["operations"])
 
-    @router.api_route(
+    @app.api_route(
         "/livez",
         methods=["GET", "HEAD"],
+        tags=["operations"],
         summary="Whether the process runs; asks nothing else",
         responses={200: {"content": {"text/plain": {"example": "ok"}}}},
         response_model=None,
@@ -87,9 +86,10 @@ def operations_routes(metrics: Metrics, ready: Readiness) -> APIRouter:
     async def livez() -> Response:
         return Response(b"ok", media_type="text/plain")
 
-    @router.api_route(
+    @app.api_route(
         "/readyz",
         methods=["GET", "HEAD"],
+        tags=["operations"],
         summary="Whether to send requests here, and the state of each part",
         responses={
             200: _answer(StatesBody, "Send requests.", examples.READY),
@@ -104,16 +104,15 @@ def operations_routes(metrics: Metrics, ready: Readiness) -> APIRouter:
             response.headers["retry-after"] = str(RETRY_AFTER_S)
         return response
 
-    @router.get(
+    @app.get(
         "/metrics",
+        tags=["operations"],
         summary="Prometheus metrics",
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
         response_model=None,
     )
     async def get_metrics() -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
-
-    return router
 
 
 def _answer(model: type[Any], description: str, example: object) -> dict[str, Any]:

@@ -1,0 +1,139 @@
+"""The service on real ports: its own process over a planted bundle, or in this loop around a test's engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service import serving
+from service.bundle.manifest import Manifest
+from service.bundle.store import active_version
+from service.health import Readiness
+from service.metrics import Metrics
+from service.settings import Settings
+from service.wiring import Service
+
+LINE = re.compile(r"serving bundle (\S+): REST (http://\S+:\d+), gRPC (\S+:\d+) \(Ctrl-C stops\)\n")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running service."""
+
+    rest: str
+    """Base URL."""
+    grpc: str
+    """Target of a channel."""
+    version: str = ""
+    process: subprocess.Popen[str] | None = None
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return httpx.get(self.rest + path, **options)
+
+
+Serve = Callable[..., AbstractContextManager[Served]]
+Answering = Callable[..., AbstractAsyncContextManager[Served]]
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PLOTPOINTE_")}
+
+
+@pytest.fixture(scope="session")
+def command() -> tuple[list[str], dict[str, str]]:
+    """The command line and environment that run the service, without anything of the caller's settings."""
+    return [sys.executable, "-m", "service"], environment()
+
+
+@pytest.fixture(scope="session")
+def serve(command: tuple[list[str], dict[str, str]]) -> Serve:
+    """`with serve("--flag", ...)`: the real process on free ports; it must end well on SIGTERM."""
+
+    @contextmanager
+    def start(*flags: str) -> Iterator[Served]:
+        process = subprocess.Popen(
+            [*command[0], "--rest-port", "0", "--grpc-port", "0", *flags],
+            env=command[1],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        with process:
+            try:
+                assert process.stdout is not None
+                assert select.select([process.stdout], [], [], 30)[0], "the service did not say where it serves"
+                line = LINE.fullmatch(process.stdout.readline())
+                assert line
+                yield Served(line[2], line[3], line[1], process)
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(15) == 0
+            finally:
+                process.kill()
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the event log of `served`."""
+    return tmp_path_factory.mktemp("events")
+
+
+@pytest.fixture(scope="session")
+def served(serve: Serve, bundle_root: Path, events: Path) -> Iterator[Served]:
+    """The real process over the planted bundle, shared by tests that only ask."""
+    with serve("--bundles", str(bundle_root), "--events-dir", str(events)) as running:
+        yield running
+
+
+@pytest.fixture
+def manifest(bundle_root: Path) -> Manifest:
+    """Manifest of the planted bundle."""
+    path = bundle_root / active_version(bundle_root) / "manifest.json"
+    return Manifest.model_validate_json(path.read_bytes())
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Metrics of the service in this loop."""
+    return Metrics()
+
+
+@pytest.fixture
+def ready() -> Readiness:
+    """Readiness of the service in this loop; serving."""
+    readiness = Readiness()
+    readiness.open("test")
+    return readiness
+
+
+@pytest.fixture
+def answering(manifest: Manifest, metrics: Metrics, ready: Readiness) -> Answering:
+    """`async with answering(engine, stop)`: both transports around a test's engine, in this loop, on real ports."""
+
+    @asynccontextmanager
+    async def start(engine: Any, stop: asyncio.Event | None = None, **settings: Any) -> AsyncIterator[Served]:
+        stop = stop or asyncio.Event()
+        service = Service(engine, metrics, Settings.load(grpc_port=0, **settings), manifest, ready)
+        addresses: asyncio.Future[serving.Addresses] = asyncio.get_running_loop().create_future()
+        with serving.listening("127.0.0.1", 0, "rest_port") as listener:
+            running = asyncio.create_task(serving.answer(service, listener, stop, addresses.set_result))
+            where = await asyncio.wait_for(addresses, 10)
+            yield Served(f"http://127.0.0.1:{where.rest_port}", f"127.0.0.1:{where.grpc_port}")
+            stop.set()
+            await running
+
+    return start
