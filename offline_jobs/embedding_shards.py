@@ -79,8 +79,8 @@ def write_shard(path: Path, vectors: Vectors, status: Status) -> None:
 def read_shard(path: Path, rows: int, width: int) -> tuple[Vectors, Status] | None:
     """A finished shard; None where there is none, or where a power cut left it unreadable."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            vectors, status = file["vectors"], file["status"]
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
+            vectors, status = shard["vectors"], shard["status"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     return (vectors, status) if vectors.shape == (rows, width) and status.shape == (rows,) else None
