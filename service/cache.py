@@ -139,6 +139,7 @@ class AnswerCache:
         self._shared = shared
         self._count = count
         self._flight: SingleFlight[Found] = SingleFlight()
+        self._turn = asyncio.Lock()
         self._writes: set[asyncio.Task[None]] = set()
 
     async def get_or_compute(self, key: str, compute: Callable[[], Answer]) -> Found:
@@ -166,12 +167,24 @@ class AnswerCache:
                 return Found(lookup.answer, cached=True)
             if lookup.result is Result.UNAVAILABLE:
                 degraded = (Degradation.CACHE_UNAVAILABLE,)
-        answer = compute()
+        answer = await self._in_turn(compute)
         if not answer.degraded:
             await self._memory.put(key, answer)
             if self._shared is not None and not degraded and len(self._writes) < MOST_PENDING_WRITES:
                 self._write_later(self._shared, key, answer)
         return Found(answer, cached=False, degraded=degraded)
+
+    async def _in_turn(self, compute: Callable[[], Answer]) -> Answer:
+        """`compute()`, at most once in a turn of the event loop.
+
+        A burst of misses would otherwise be computed in one go, and for as long nobody would read what Redis replied:
+        it would seem to be slow. Between two computations everything else that is ready goes first.
+        """
+        await self._turn.acquire()
+        try:
+            return compute()
+        finally:
+            asyncio.get_running_loop().call_soon(self._turn.release)
 
     async def _get(self, tier: Cache, key: str) -> Answer | None:
         lookup = await tier.get(key)

