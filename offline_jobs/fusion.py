@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 MEASURED_AT = 20
+CLEARLY_BETTER = 1.005
+"""Times the recall at the last clear gain: less is noise, and a small shop need not wait for it."""
 
 
 class FusionSettings(BaseModel):
@@ -48,13 +50,13 @@ class FusionSettings(BaseModel):
 
     dim: int = Field(128, ge=8)
     """Length of a fused vector."""
-    hidden: int = Field(512, ge=8)
+    hidden: int = Field(256, ge=8)
     """Width of the hidden layer."""
-    epochs: int = Field(20, ge=0)
+    epochs: int = Field(24, ge=0)
     """At most so many passes; 0 keeps the PCA that the network starts from."""
     patience: int = Field(3, ge=1)
-    """Passes without a better validation recall before learning stops."""
-    pairs_per_epoch: int = Field(100_000, ge=1)
+    """Passes without a clearly better validation recall (half a percent of it) before learning stops."""
+    pairs_per_epoch: int = Field(50_000, ge=1)
     """At most so many co-bought pairs in one pass, drawn anew each time."""
     batch_pairs: int = Field(1024, ge=2)
     """Pairs in one step; the other pairs' items are the negatives."""
@@ -62,7 +64,7 @@ class FusionSettings(BaseModel):
     """Adam's step size."""
     temperature: float = Field(0.1, gt=0)
     """Cosines are divided by this before the softmax over co-bought pairs."""
-    popularity: float = Field(0.5, ge=0, le=1)
+    popularity: float = Field(1.0, ge=0, le=1)
     """How much of an item's popularity is learned: 1 is the softmax over all items, 0 what pairs say beyond it."""
     align_weight: float = Field(0.1, ge=0)
     """Weight of the loss that brings an item's picture and its own text together."""
@@ -139,7 +141,7 @@ def fit(
     validation = _validation_pairs(rows, settings)
     recall = recall_of_co_bought(embed(model, vectors)[0], vectors.present, validation, k=MEASURED_AT)
     history: list[dict[str, float | None]] = [{"loss": None, "validation_recall": _or_none(recall)}]
-    best, best_recall, since = copy.deepcopy(model.state_dict()), recall, 0
+    best, best_recall, mark, since = copy.deepcopy(model.state_dict()), recall, recall, 0
     log_share = _log_share(pairs, len(vectors))
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     rng = np.random.default_rng(settings.seed)
@@ -156,9 +158,9 @@ def fit(
             history.append({"loss": float(np.mean(losses)), "validation_recall": _or_none(recall)})
             log.info("fusion: pass %d, loss %.4f, recall %.4f", len(history) - 1, np.mean(losses), recall)
             if recall > best_recall or not len(validation):
-                best, best_recall, since = copy.deepcopy(model.state_dict()), recall, 0
-            else:
-                since += 1
+                best, best_recall = copy.deepcopy(model.state_dict()), recall
+            since = 0 if recall > CLEARLY_BETTER * mark or not len(validation) else since + 1
+            mark = recall if since == 0 else mark
             if since >= settings.patience:
                 break
         progress.update(bar, completed=settings.epochs * steps)
