@@ -1,4 +1,4 @@
-"""A typed gRPC client with a deadline and bounded retries. Needs grpcio and protobuf, not what the server needs.
+"""A typed gRPC client with a deadline and bounded retries. Needs grpcio and googleapis-common-protos, no server part.
 
     with RecommendationClient("127.0.0.1:50051") as client:
         for item in client.recommend("user-0001", k=5).items:

@@ -197,10 +197,12 @@ class Slow:
 
     def __init__(self, seconds: float = 30.0) -> None:
         self.seconds = seconds
+        self.calls = 0
         self.began = asyncio.Event()
         self.cancelled = asyncio.Event()
 
     async def recommend(self, query: Query, *, transport: str) -> Recommendation:
+        self.calls += 1
         self.began.set()
         try:
             await asyncio.sleep(self.seconds)
@@ -295,3 +297,24 @@ async def test_draining_is_told_to_every_watcher_and_finishes_what_runs(answerin
         for watch in watches:
             assert await watch.read() is grpc.aio.EOF
     assert not ready.is_ready()
+
+
+async def test_the_drain_has_an_end(answering, metrics):
+    stop, slow = asyncio.Event(), Slow()
+    async with answering(slow, stop, drain_seconds=0.2) as served:
+        reader, writer = await asyncio.open_connection(*served.rest.removeprefix("http://").split(":"))
+        writer.write(b"GET /recommend?user_id=a HTTP/1.1\r\nhost: x\r\n\r\n")
+        async with grpc.aio.insecure_channel(served.grpc) as channel:
+            call = RecommendationServiceStub(channel).Recommend(pb.RecommendRequest(user_id="a"))
+            while slow.calls < 2:
+                await asyncio.wait_for(slow.began.wait(), 5)
+                await asyncio.sleep(0.01)
+            started = asyncio.get_running_loop().time()
+            stop.set()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call
+            await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+    assert asyncio.get_running_loop().time() - started < 4
+    counts = call_counts(metrics.render().decode())
+    assert counts["recommend", "499", ""] == counts["Recommend", "CANCELLED", ""] == 1
