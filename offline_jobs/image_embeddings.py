@@ -1,15 +1,15 @@
 """Item images to 512-d vectors; broken and missing ones are masked, never imputed.
 
 Every image is read and hashed once: the digests decide whether the stage is fresh, and files with the same content are
-encoded once. Then decoding and preprocessing run in threads, a few batches ahead of the encoder, shard by shard.
+encoded once. Then batches go through decoding, preprocessing and the encoder side by side, one a core, shard by shard.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,9 +49,6 @@ from training.stage import open_stage, require
 
 STAGE = "image_embeddings"
 VERSION = 1
-BATCHES_AHEAD = 3
-
-Prepared = Pixels | ImageStatus
 
 
 class ImageEmbeddingSettings(BaseModel):
@@ -122,7 +119,7 @@ def run_image_embeddings(settings: ImageEmbeddingSettings, data: Path, work: Pat
             if stage.fresh:
                 return
             distinct, image_row = distinct_images(references, digests)
-            with torch_threads(settings.threads):
+            with torch_threads(1):
                 encode = shard_encoder(encoder.load(), store, distinct, pool, settings.batch_size)
                 vectors, status = encode_in_shards(
                     stage.scratch,
@@ -204,50 +201,42 @@ def choose_encoder(settings: ImageEmbeddingSettings) -> Encoder:
     given = settings.resnet18_weights
     folder = given or fetch_weights(RESNET)
     record = _record(RESNET, "local folder" if given else f"package {SOURCES[RESNET].requirement}", folder, "fp32")
-    return Encoder(record, folder, lambda: ResNetEncoder(folder, device, settings.threads))
+    return Encoder(record, folder, lambda: ResNetEncoder(folder, device))
 
 
 def shard_encoder(
     encoder: ImageEncoder, store: ImageStore, references: Sequence[str], pool: ThreadPoolExecutor, batch_size: int
 ) -> EncodeShard:
-    """The function that encodes references[start:stop]; what cannot be decoded gets a zero row and its status."""
+    """The function that encodes references[start:stop]; what cannot be decoded gets a zero row and its status.
 
-    def prepare(reference: str) -> Prepared:
+    Each of the pool's threads takes whole batches, from bytes to vectors, on one core: no thread waits for another
+    inside a batch, and the vectors are the same for any number of threads.
+    """
+
+    def prepare(reference: str) -> Pixels | ImageStatus:
         try:
             return encoder.prepare(decode(store.read(reference), store.bounds, side=SIDE))
         except UnusableImageError as error:
             return error.status
 
+    def encode_batch(batch: Sequence[str]) -> tuple[Vectors, Status]:
+        prepared = [prepare(reference) for reference in batch]
+        status = [one if isinstance(one, ImageStatus) else ImageStatus.OK for one in prepared]
+        vectors = np.zeros((len(batch), WIDTH), np.float32)
+        pixels = [one for one in prepared if not isinstance(one, ImageStatus)]
+        if pixels:
+            vectors[np.array(status) == ImageStatus.OK] = normalise(encoder.encode(np.stack(pixels)))
+        return vectors, np.array(status, np.int8)
+
     def encode(start: int, stop: int, advance: Callable[[int], None]) -> tuple[Vectors, Status]:
-        vectors, status = np.zeros((stop - start, WIDTH), np.float32), np.zeros(stop - start, np.int8)
+        parts = []
         batches = [references[at : min(at + batch_size, stop)] for at in range(start, stop, batch_size)]
-        at = 0
-        for prepared in prepared_ahead(pool, prepare, batches):
-            good = [row for row, one in enumerate(prepared, at) if not isinstance(one, ImageStatus)]
-            if good:
-                pixels = np.stack([one for one in prepared if not isinstance(one, ImageStatus)])
-                vectors[good] = normalise(encoder.encode(pixels))
-            status[at : at + len(prepared)] = [
-                one if isinstance(one, ImageStatus) else ImageStatus.OK for one in prepared
-            ]
-            at += len(prepared)
-            advance(len(prepared))
-        return vectors, status
+        for vectors, status in pool.map(encode_batch, batches):
+            parts.append((vectors, status))
+            advance(len(status))
+        return np.concatenate([vectors for vectors, _ in parts]), np.concatenate([status for _, status in parts])
 
     return encode
-
-
-def prepared_ahead(
-    pool: ThreadPoolExecutor, prepare: Callable[[str], Prepared], batches: Sequence[Sequence[str]]
-) -> Iterator[list[Prepared]]:
-    """Each batch prepared, in order, while the pool works up to BATCHES_AHEAD batches ahead of the caller."""
-    waiting: deque[list[Future[Prepared]]] = deque()
-    for batch in batches:
-        waiting.append([pool.submit(prepare, reference) for reference in batch])
-        if len(waiting) > BATCHES_AHEAD:
-            yield [future.result() for future in waiting.popleft()]
-    while waiting:
-        yield [future.result() for future in waiting.popleft()]
 
 
 def _record(name: str, source: str, weights: Path, precision: str) -> EncoderRecord:

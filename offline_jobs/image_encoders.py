@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
 
-from offline_jobs.compute import DTYPES, available_threads
+from offline_jobs.compute import DTYPES
 from offline_jobs.torchvision_cpu import mend_torchvision
 from service.errors import StageError
 
@@ -35,10 +35,10 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 class ImageEncoder(Protocol):
-    """Turns RGB images into vectors, in two steps so that the first can run in threads beside the second."""
+    """Turns RGB images into vectors on one core; both methods may be called from many threads at once."""
 
     def prepare(self, image: Image.Image) -> Pixels:
-        """One RGB image to float32 (3, 224, 224), normalised as the encoder was trained. Safe in threads."""
+        """One RGB image to float32 (3, 224, 224), normalised as the encoder was trained."""
         ...
 
     def encode(self, pixels: Pixels) -> npt.NDArray[np.float32]:
@@ -49,13 +49,12 @@ class ImageEncoder(Protocol):
 class ResNetEncoder:
     """ResNet-18's 512 features before its class layer, through onnxruntime in fp32."""
 
-    def __init__(self, folder: Path, device: str, threads: int) -> None:
+    def __init__(self, folder: Path, device: str) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = available_threads(threads)
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = ["CUDAExecutionProvider"] if device == "cuda" else []
         able = onnxruntime.get_available_providers()
         providers = [p for p in wanted if p in able] + ["CPUExecutionProvider"]

@@ -242,7 +242,7 @@ def test_killed_run_resumes_to_the_same_bytes(resnet, tmp_path):
     assert list(work.glob(".scratch/*/shard-00002.npz"))
     settings = ImageEmbeddingSettings(batch_size=2, shard_size=4, threads=1)
     run_image_embeddings(settings, data, work)
-    run_image_embeddings(settings, data, whole)
+    run_image_embeddings(settings.model_copy(update={"threads": 3}), data, whole)
     killed, unbroken = read_record(work / "image_embeddings"), read_record(whole / "image_embeddings")
     assert killed.outputs == unbroken.outputs
     assert not list(work.glob(".scratch/image_embeddings-*"))
