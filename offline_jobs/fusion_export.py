@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def export_onnx(model: Fusion, path: Path) -> None:
         torch.ones(2, 1),
         torch.ones(2, 1),
     )
+    for library in ("onnxscript", "onnx_ir"):  # their optimiser reports every node at INFO
+        logging.getLogger(library).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # torch 2.13's exporter deep-copies a class that torch itself has deprecated.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)

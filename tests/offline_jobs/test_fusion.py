@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from safetensors.torch import load_file
+from threadpoolctl import threadpool_limits
 
 from offline_jobs.co_bought import (
     Interactions,
@@ -72,7 +73,8 @@ def one_thread() -> Iterator[None]:
     """Matrices this small gain nothing from threads, and threads wait for each other where the machine is busy."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(1):
+        yield
     torch.set_num_threads(before)
 
 
