@@ -115,9 +115,7 @@ def open_stage(
     with _lock(work, name):
         digests = {key: _digest_of(path) for key, path in sorted(inputs.items())}
         described = settings.model_dump(mode="json")
-        fingerprint = _sha256_json(
-            {"name": name, "version": version, "settings": described, "inputs": digests}
-        )
+        fingerprint = _sha256_json({"name": name, "version": version, "settings": described, "inputs": digests})
         final = work / name
         earlier = read_record(final)
         if earlier is not None and earlier.fingerprint == fingerprint:

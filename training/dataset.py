@@ -1,0 +1,130 @@
+"""What models are fitted on: interactions by row and split, and the item graph, read from a work folder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import scipy.sparse as sp
+
+from service.neighborhood import SECONDS_A_DAY, Relation
+from training.stage import require
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Who interacted with what and when; aligned arrays in time order."""
+
+    user_row: npt.NDArray[np.int32]
+    item_row: npt.NDArray[np.int32]
+    timestamp: npt.NDArray[np.int64]
+    """Unix seconds."""
+    split: npt.NDArray[np.int8]
+    """0 train, 1 validation, 2 test."""
+    num_users: int
+    num_items: int
+
+    def within(self, splits: Collection[int]) -> Interactions:
+        """The interactions of some splits, over the same users and items."""
+        keep = np.isin(self.split, list(splits))
+        return Interactions(
+            self.user_row[keep],
+            self.item_row[keep],
+            self.timestamp[keep],
+            self.split[keep],
+            self.num_users,
+            self.num_items,
+        )
+
+    def matrix(self) -> sp.csr_matrix:
+        """Binary (users, items) float32; repeated purchases count once."""
+        ones = np.ones(len(self.user_row), np.float32)
+        matrix = sp.csr_matrix((ones, (self.user_row, self.item_row)), (self.num_users, self.num_items))
+        matrix.sum_duplicates()
+        matrix.data[:] = 1.0
+        matrix.sort_indices()
+        return matrix
+
+    def as_of(self) -> int:
+        """Unix seconds of the newest interaction; 0 where there is none."""
+        return int(self.timestamp.max()) if len(self.timestamp) else 0
+
+    def popularity(self, half_life_share: float) -> npt.NDArray[np.float32]:
+        """Interactions an item, each halved for every `half_life_share` of the time span that it is old: (items,)."""
+        span = max(float(self.as_of() - self.timestamp.min()), SECONDS_A_DAY) if len(self.timestamp) else 1.0
+        age = (self.as_of() - self.timestamp) / (half_life_share * span)
+        return np.bincount(self.item_row, weights=0.5**age, minlength=self.num_items).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything a fit reads."""
+
+    interactions: Interactions
+    fused: npt.NDArray[np.float32]
+    """(items, 128) unit rows; zero where an item has neither text nor image."""
+    relations: dict[str, Relation]
+    """Relation name -> item graph of that edge type."""
+
+
+RELATIONS = ("text_knn", "image_knn", "co_purchase")
+"""Edge types that the GAT and the re-ranker see, in this order."""
+
+
+def load_interactions(work: Path) -> Interactions:
+    """Read the `split` stage."""
+    with np.load(require(work, "split") / "interactions.npz", allow_pickle=False) as arrays:
+        user_row, item_row = arrays["user_row"], arrays["item_row"]
+        timestamp, split = arrays["timestamp"], arrays["split"]
+    ingest = require(work, "ingest")
+    num_users, num_items = (
+        int(pl.scan_parquet(ingest / name).select(pl.len()).collect().item())
+        for name in ("users.parquet", "items.parquet")
+    )
+    return Interactions(user_row, item_row, timestamp, split, num_users, num_items)
+
+
+def load_relation(path: Path) -> Relation:
+    """Read one constant-degree item graph."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return Relation(arrays["neighbors"].astype(np.int32), arrays["weights"].astype(np.float32))
+
+
+def load_dataset(work: Path) -> Dataset:
+    """Read the stages `split`, `fusion` and `graphs` of a work folder."""
+    graphs = require(work, "graphs")
+    return Dataset(
+        interactions=load_interactions(work),
+        fused=np.load(require(work, "fusion") / "fused.npy", allow_pickle=False).astype(np.float32),
+        relations={name: load_relation(graphs / f"{name}.npz") for name in RELATIONS},
+    )
+
+
+def relation_matrix(relation: Relation) -> sp.csr_matrix:
+    """Symmetric-normalised adjacency (items, items) of a constant-degree graph: max(A, Aᵀ), then D^-1/2 A D^-1/2."""
+    n, degree = relation.neighbors.shape
+    rows = np.repeat(np.arange(n), degree)
+    cols, weights = relation.neighbors.ravel(), relation.weights.ravel()
+    kept = (cols >= 0) & (weights > 0)
+    matrix = sp.csr_matrix((weights[kept], (rows[kept], cols[kept])), (n, n))
+    matrix = matrix.maximum(matrix.T)
+    total = np.asarray(matrix.sum(1)).ravel()
+    scale = sp.diags(1.0 / np.sqrt(np.maximum(total, 1e-12)))
+    return (scale @ matrix @ scale).tocsr().astype(np.float32)
+
+
+def degree_normalised(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """R̂ = D_u^-1/2 R D_i^-1/2 of a binary (users, items) matrix."""
+    users = np.asarray(matrix.sum(1)).ravel()
+    items = np.asarray(matrix.sum(0)).ravel()
+    return (
+        (sp.diags(1 / np.sqrt(np.maximum(users, 1))) @ matrix @ sp.diags(1 / np.sqrt(np.maximum(items, 1))))
+        .tocsr()
+        .astype(np.float32)
+    )

@@ -1,0 +1,111 @@
+"""Judge a fitted model on held-out interactions, beside simple models on the same split, with intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.bundle.manifest import Evaluation
+from training import baselines
+from training.dataset import Interactions
+from training.fit import relevant_items
+from training.fit_reranker import FirstStage, rerank
+from training.ranking_metrics import Ranking, Scores, interval95, per_user, rank_all
+from training.reranker import Reranker
+
+KS = (10, 20)
+
+Details = dict[str, dict[str, dict[str, float]]]
+"""Model name -> metric -> {mean, low, high}."""
+
+
+class EvaluateSettings(BaseModel):
+    """What a model is judged beside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    ease_max_items: int = Field(25_000, ge=0)
+    """Most items with interactions for which EASE is fitted: its memory is their square, its time their cube."""
+    ease_ridge: float = Field(100.0, gt=0)
+    """EASE's ridge."""
+    ials_factors: int = Field(128, ge=0)
+    """Width of iALS; 0 leaves it out."""
+    seed: int = 0
+    """Seeds tie-breaking, iALS and the bootstrap."""
+
+
+def judge(
+    first: FirstStage,
+    reranker: Reranker,
+    known: Interactions,
+    held_out: Interactions,
+    settings: EvaluateSettings,
+    *,
+    num_candidates: int,
+) -> tuple[Evaluation, Details]:
+    """Rank every item for each warm shopper with held-out items that are new to him; `known` is masked.
+
+    The model is judged as it is served: retrieval of `num_candidates`, then the re-ranker's order; an item that
+    retrieval missed scores nothing.
+    """
+    relevant, users = relevant_items(known, held_out)
+    details: Details = {}
+
+    def measure(name: str, ranking: Ranking) -> None:
+        found = per_user(ranking, relevant, KS)
+        details[name] = {metric: _described(values, settings.seed) for metric, values in found.items()}
+
+    if len(users):
+        candidates = first.retrieve(users, k=num_candidates)
+        measure("retrieval alone", candidates)
+        measure("served", rerank(reranker, first, candidates))
+        name = f"recall@{num_candidates}"
+        found = per_user(candidates, relevant, [num_candidates])[name]
+        details["served"][f"candidate_{name}"] = _described(found, settings.seed)
+        for baseline, scores in _baselines(known, settings).items():
+            measure(baseline, rank_all(scores, users, known.matrix(), k=max(KS), seed=settings.seed))
+    means = {
+        model: {metric: round(value["mean"], 5) for metric, value in metrics.items()}
+        for model, metrics in details.items()
+    }
+    served = means.pop("served", {})
+    protocol = (
+        "full ranking of all items for warm shoppers; items of the training and validation splits masked; "
+        "fitted on training and validation, settings chosen on validation, judged once on the test split"
+    )
+    return Evaluation(protocol=protocol, users=len(users), metrics=served, baselines=means), details
+
+
+def _baselines(known: Interactions, settings: EvaluateSettings) -> dict[str, Scores]:
+    matrix = known.matrix()
+    counts = np.asarray(matrix.sum(0)).ravel().astype(np.float32)
+    fitted: dict[str, Scores] = {"popularity": baselines.popularity(counts), "ItemKNN": baselines.item_knn(matrix)}
+    if settings.ials_factors:
+        fitted["iALS"] = baselines.ials(matrix, factors=settings.ials_factors, seed=settings.seed)
+    if np.count_nonzero(counts) <= settings.ease_max_items:
+        fitted["EASE"] = baselines.ease(matrix, ridge=settings.ease_ridge)
+    return fitted
+
+
+def _described(values: npt.NDArray[np.float64], seed: int) -> dict[str, float]:
+    low, high = interval95(values, seed=seed)
+    return {"mean": float(values.mean()), "low": low, "high": high}
+
+
+def page(evaluation: Evaluation, details: Details) -> str:
+    """The comparison as a table that a person reads."""
+    lines = [f"Held-out interactions of {evaluation.users} warm shoppers. {evaluation.protocol.capitalize()}.", ""]
+    lines.append(f"{'model':<18}" + "".join(f"{f'{m}@{k}':>26}" for k in KS for m in ("recall", "ndcg")))
+    for model, metrics in details.items():
+        cells = (metrics[f"{m}@{k}"] for k in KS for m in ("recall", "ndcg"))
+        lines.append(
+            f"{model:<18}"
+            + "".join(f"{c['mean']:>10.4f} [{c['low']:.4f}, {c['high']:.4f}]"[:26].rjust(26) for c in cells)
+        )
+    for metric, value in details.get("served", {}).items():
+        if metric.startswith("candidate_"):
+            lines.append(
+                f"\nRetrieval finds {value['mean']:.1%} of the held-out items ({metric.removeprefix('candidate_')})."
+            )
+    return "\n".join(lines)

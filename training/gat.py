@@ -1,0 +1,131 @@
+"""The graph-attention model, whole: items over the item graph, shoppers as what they bought.
+
+An item starts from content and, where it is known, an identity of its own:
+
+    e_i = keep_i · ID_i + W c_i                        c: fused content (n, 128); keep is 0 for cold items, and for a
+                                                       random share of items in training, so one network serves both
+
+One attention layer a relation r (text, image, co-purchase), each on its own edges, keeps the edges' prior Â and the
+identity of the values; attention only re-weights (queries and keys, H heads averaged):
+
+    α_ij = Â_ij · exp(s_h tanh(q_i · k_j / √d_h)) / Σ_j' Â_ij' exp(...) · Σ_j' Â_ij'
+    h_i  = e_i + Σ_r g_r Σ_j mean_h(α_ij) e_j
+
+s starts at 0, where the layer is exactly the degree-normalised propagation of LightGCN (He et al. 2020,
+arXiv:2002.02126): attention has to earn what it changes. Feature transforms are left out of the values because they
+hurt in collaborative filtering (the same paper); the attention form follows GAT (Veličković et al. 2018,
+arXiv:1710.10903).
+
+One user-item round trip carries behaviour, and a shopper is the aggregate of the history, without an ID, so a new
+shopper is served as soon as there is one event:
+
+    z_i = h_i + b · (R̂ᵀ R̂ h)_i                         R̂ = D_u^-1/2 R D_i^-1/2
+    u   = unit( Σ_{j in history} deg_j^-a · unit(z_j) )
+    logit(u, i) = u · unit(z_i) / τ + ρ log(p_i + ε)   p: recency-weighted popularity
+
+Shapes: n items, m users, d width, H heads, E edges.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.sparse import Pattern, aggregate, edge_dot
+
+
+class RelationAttention(nn.Module):
+    """One attention layer over one relation: (n, d) -> (n, d). Values keep their identity; heads are averaged."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_dim = head_dim
+        self.query = nn.Linear(dim, heads * head_dim, bias=False)
+        self.key = nn.Linear(dim, heads * head_dim, bias=False)
+        self.sharpness = nn.Parameter(torch.zeros(heads))
+
+    def attention(self, edges: Pattern, x: Tensor) -> Tensor:
+        """α averaged over heads, for each edge: (n, d) -> (E,)."""
+        q, k = self.query(x), self.key(x)
+        mass = edges.row_sums(edges.prior)
+        total = torch.zeros_like(edges.prior)
+        for h in range(self.heads):
+            part = slice(h * self.head_dim, (h + 1) * self.head_dim)
+            logit = edge_dot(edges, q[:, part], k[:, part]) / math.sqrt(self.head_dim)
+            weight = edges.prior * torch.exp(self.sharpness[h] * torch.tanh(logit))
+            scale = mass / edges.row_sums(weight).clamp(min=1e-12)
+            total = total + weight * edges.per_edge(scale)
+        return total / self.heads
+
+    def forward(self, edges: Pattern, x: Tensor) -> Tensor:
+        """Aggregate neighbors: (n, d) -> (n, d)."""
+        out: Tensor = aggregate(edges, self.attention(edges, x), x)
+        return out
+
+
+class Gat(nn.Module):
+    """The item network; see the module's docstring."""
+
+    def __init__(
+        self, *, num_items: int, content_dim: int, dim: int, num_relations: int, heads: int, head_dim: int
+    ) -> None:
+        super().__init__()
+        self.identity = nn.Parameter(torch.randn(num_items, dim) * 0.05)
+        self.content = nn.Linear(content_dim, dim, bias=False)
+        nn.init.normal_(self.content.weight, std=0.1)
+        self.layers = nn.ModuleList(RelationAttention(dim, heads, head_dim) for _ in range(num_relations))
+        self.gain = nn.Parameter(torch.ones(num_relations))
+        self.behaviour_gain = nn.Parameter(torch.ones(()))
+        self.degree_exponent = nn.Parameter(torch.tensor(0.5))
+        self.popularity_gain = nn.Parameter(torch.tensor(0.7))
+
+    def items(
+        self, content: Tensor, keep: Tensor, relations: Sequence[Pattern], user_item: Pattern, *, scale: float = 1.0
+    ) -> Tensor:
+        """z: content (n, c), keep (n, 1) in {0, 1}, relations over (n, n), user_item R̂ over (m, n) -> (n, d).
+
+        `scale` multiplies the content part: 0 gives the behaviour-only view of the same network.
+        """
+        e = keep * self.identity + scale * self.content(content)
+        h: Tensor = e
+        for layer, gain, edges in zip(self.layers, self.gain, relations, strict=True):
+            h = h + gain * layer(edges, e)
+        users = aggregate(user_item, user_item.prior, h)
+        back = _Transposed.of(user_item, users)
+        return h + self.behaviour_gain * back
+
+    def history_weight(self, degree: Tensor) -> Tensor:
+        """How much one event of an item counts: training interactions (n,) -> (n,)."""
+        return torch.exp(-self.degree_exponent * torch.log1p(degree))
+
+    def shoppers(self, z: Tensor, degree: Tensor, history: Pattern) -> Tensor:
+        """Unit user vectors: z (n, d), degree (n,), history over (m, n) -> (m, d); zero where a history is empty."""
+        events = F.normalize(z, dim=1) * self.history_weight(degree)[:, None]
+        return F.normalize(aggregate(history, history.prior, events), dim=1)
+
+    def prior(self, log_popularity: Tensor) -> Tensor:
+        """The popularity part of the logit: (n,) -> (n,)."""
+        return self.popularity_gain * log_popularity
+
+
+class _Transposed(torch.autograd.Function):
+    """A(prior)ᵀ x with constant values, so that the way back along R̂ needs no second pattern."""
+
+    @staticmethod
+    def forward(ctx, pattern: Pattern, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.pattern = pattern
+        return pattern.transposed_times(pattern.prior, x)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[None, Tensor]:  # type: ignore[no-untyped-def]
+        return None, ctx.pattern.times(ctx.pattern.prior, grads[0])
+
+    @classmethod
+    def of(cls, pattern: Pattern, x: Tensor) -> Tensor:
+        out: Tensor = cls.apply(pattern, x)  # type: ignore[no-untyped-call]
+        return out
