@@ -143,7 +143,7 @@ def test_killed_run_resumes_to_the_same_bytes(minilm, tmp_path):
     assert not (work / "text_embeddings").exists()
     assert list(work.glob(".scratch/*/shard-00002.npz"))
     run_text_embeddings(settings, work)
-    run_text_embeddings(settings, whole)
+    run_text_embeddings(settings.model_copy(update={"threads": 2}), whole)
     killed, unbroken = read_record(work / "text_embeddings"), read_record(whole / "text_embeddings")
     assert killed.outputs == unbroken.outputs
     assert not list(work.glob(".scratch/text_embeddings-*"))
