@@ -34,7 +34,7 @@ INPUT_STAGES = ("ingest", "split", "text_embeddings", "image_embeddings", "fusio
 class GraphSettings(BaseModel):
     """How the graphs are made."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     k: int = Field(20, ge=1)
     """Neighbours of an item in each item-item graph."""
