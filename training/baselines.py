@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 import scipy.sparse as sp
+from threadpoolctl import threadpool_limits
 
 from training.ranking_metrics import Scores
 
@@ -32,7 +33,7 @@ def item_knn(train: sp.csr_matrix, *, neighbors: int = 100, shrinkage: float = 1
         part = slice(likeness.indptr[i], likeness.indptr[i + 1])
         values = likeness.data[part]
         if len(values) > neighbors:
-            values[values < np.partition(values, -neighbors)[-neighbors]] = 0
+            values[np.argpartition(values, -neighbors)[:-neighbors]] = 0
     likeness.eliminate_zeros()
     return lambda users: (train[users] @ likeness).toarray().astype(np.float32)
 
@@ -66,14 +67,15 @@ def ials(
     """Implicit-feedback alternating least squares; needs the `dev` extra's `implicit`."""
     from implicit.als import AlternatingLeastSquares
 
-    model = AlternatingLeastSquares(
-        factors=factors,
-        regularization=regularization,
-        iterations=iterations,
-        random_state=seed,
-        use_gpu=False,
-        num_threads=1,
-    )
-    model.fit(train.astype(np.float32), show_progress=False)
+    with threadpool_limits(1, "blas"):  # ALS runs its own threads; BLAS threads beneath them only fight
+        model = AlternatingLeastSquares(
+            factors=factors,
+            regularization=regularization,
+            iterations=iterations,
+            random_state=seed,
+            use_gpu=False,
+            num_threads=1,
+        )
+        model.fit(train.astype(np.float32), show_progress=False)
     users, items = np.asarray(model.user_factors), np.asarray(model.item_factors)
     return lambda rows: (users[rows] @ items.T).astype(np.float32)

@@ -6,6 +6,7 @@ products `edge_dot` and `aggregate` are each other's gradients and both run as s
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,12 @@ class Pattern:
     def per_edge(self, x: Tensor) -> Tensor:
         """x_i for each edge i <- j: (n,) -> (E,); differentiable."""
         return torch.repeat_interleave(x, self.crow.diff())
+
+
+with warnings.catch_warnings():
+    # torch says once a process that its CSR tensors are in beta; said here, it is not said in the middle of a fit.
+    warnings.simplefilter("ignore")
+    torch.sparse_csr_tensor(torch.tensor([0, 1]), torch.tensor([0]), torch.tensor([1.0]), (1, 1))
 
 
 def _csr(crow: Tensor, col: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:

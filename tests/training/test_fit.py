@@ -1,0 +1,115 @@
+"""Fitting finds planted clusters, resumes to the same weights, and never sees what is held out."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.dataset import TEST, TRAIN, VALIDATION, Dataset
+from training.fit import FitSettings, choose_decay, fit_gat, relevant_items, validation_recall
+from training.fit_reranker import FirstStage, RerankSettings, fit_reranker, rerank
+from training.ranking_metrics import per_user
+
+SETTINGS = FitSettings(dim=16, max_epochs=6, batch_size=200, negatives=60, head_dim=4, heads=2, history_length=10)
+
+
+def test_the_held_out_items_of_a_planted_cluster_are_found(dataset: Dataset) -> None:
+    train, validation = (dataset.interactions.within([s]) for s in (TRAIN, VALIDATION))
+    fit, curve = fit_gat(dataset, train, SETTINGS, validation=validation)
+    # 9 items of the cluster are left to each shopper, so a list of 20 that knows the cluster holds them all.
+    assert max(curve.recall_at_20) > 0.95
+    assert choose_decay(fit, validation) >= 0.0
+
+
+def test_cold_items_are_placed_by_content_alone(dataset: Dataset) -> None:
+    cold = np.arange(dataset.fused.shape[0]) % 15 == 0  # one item of each cluster
+    train = dataset.interactions.within([TRAIN])
+    train = dataclasses.replace(
+        train, **{f: getattr(train, f)[~cold[train.item_row]] for f in ("user_row", "item_row", "timestamp", "split")}
+    )
+    fit, _ = fit_gat(dataset, train, SETTINGS, validation=None, epochs=6)
+    vectors = fit.tables().item_vectors[:, :-1]
+    likeness = vectors @ vectors.T
+    np.fill_diagonal(likeness, -np.inf)
+    nearest = likeness[cold][:, ~cold].argmax(1)
+    clusters = np.arange(len(cold)) // 15
+    assert (clusters[~cold][nearest] == clusters[cold]).all()
+
+
+def test_what_is_held_out_changes_nothing(dataset: Dataset) -> None:
+    poisoned = dataclasses.replace(
+        dataset.interactions, item_row=np.where(dataset.interactions.split > 0, 0, dataset.interactions.item_row)
+    )
+    tables = [
+        fit_gat(dataset, i.within([TRAIN]), SETTINGS, validation=None, epochs=2)[0].tables()
+        for i in (dataset.interactions, poisoned)
+    ]
+    np.testing.assert_array_equal(tables[0].item_vectors, tables[1].item_vectors)
+    np.testing.assert_array_equal(tables[0].popularity, tables[1].popularity)
+
+
+def test_a_fit_taken_up_again_ends_with_the_same_weights(dataset: Dataset, tmp_path: Path) -> None:
+    train, validation = (dataset.interactions.within([s]) for s in (TRAIN, VALIDATION))
+    whole, whole_curve = fit_gat(dataset, train, SETTINGS, validation=validation)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(done: int, most: int, curve: object) -> None:
+        if done == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        fit_gat(dataset, train, SETTINGS, validation=validation, checkpoint=tmp_path, on_epoch=kill)
+    resumed, curve = fit_gat(dataset, train, SETTINGS, validation=validation, checkpoint=tmp_path)
+    assert curve.recall_at_20 == whole_curve.recall_at_20
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_the_reranker_learns_what_retrieval_cannot_know(dataset: Dataset) -> None:
+    """Retrieval is blind to edges here; the labels follow one relation's edges exactly."""
+    train, validation = (dataset.interactions.within([s]) for s in (TRAIN, VALIDATION))
+    fit, _ = fit_gat(dataset, train, SETTINGS, validation=None, epochs=2)
+    tables = fit.tables()
+    rng = np.random.default_rng(0)
+    blind = dataclasses.replace(
+        tables,
+        item_vectors=np.c_[rng.normal(size=(90, 15)), np.zeros(90)].astype(np.float32),
+        history_vectors=np.c_[rng.normal(size=(90, 15)), np.zeros(90)].astype(np.float32),
+    )
+    relations = tuple(dataset.relations.values())
+    first = FirstStage.of(blind, relations, train, length=10)
+    settings = RerankSettings(num_candidates=90, max_epochs=8, batch_size=16, learning_rate=0.01)
+    model, curve = fit_reranker(first, validation, train, settings)
+    assert curve.best_epochs > 0
+    assert max(curve.recall_at_20) > curve.recall_at_20[0] + 0.3
+
+    relevant, users = relevant_items(
+        dataset.interactions.within([TRAIN, VALIDATION]), dataset.interactions.within([TEST])
+    )
+    known = FirstStage.of(blind, relations, dataset.interactions.within([TRAIN, VALIDATION]), length=10)
+    candidates = known.retrieve(users, k=90)
+    before = per_user(candidates, relevant, [10])["recall@10"].mean()
+    after = per_user(rerank(model, known, candidates), relevant, [10])["recall@10"].mean()
+    assert after > before + 0.2
+
+
+def test_a_reranker_that_gains_nothing_leaves_the_order_of_retrieval(dataset: Dataset) -> None:
+    train = dataset.interactions.within([TRAIN])
+    fit, _ = fit_gat(dataset, train, SETTINGS, validation=None, epochs=1)
+    first = FirstStage.of(fit.tables(), tuple(dataset.relations.values()), train, length=10)
+    model, curve = fit_reranker(
+        first, dataset.interactions.within([VALIDATION]), train, RerankSettings(max_epochs=0, num_candidates=30)
+    )
+    candidates = first.retrieve(np.arange(10), k=30)
+    assert curve.best_epochs == 0
+    np.testing.assert_array_equal(rerank(model, first, candidates).rows, candidates.rows)
+
+
+def test_recall_is_zero_where_nobody_can_be_judged(dataset: Dataset) -> None:
+    train = dataset.interactions.within([TRAIN])
+    fit, _ = fit_gat(dataset, train, SETTINGS, validation=None, epochs=1)
+    assert validation_recall(fit.tables(), train, dataset.interactions.within([]), 10) == 0.0
