@@ -55,13 +55,17 @@ def export_onnx(model: Fusion, path: Path) -> None:
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
+PRESENCE_CASES = ((1, 1), (1, 0), (0, 1), (0, 0))
+"""Text and image present or hidden: each is held against torch."""
+
+
 def onnx_parity(model: Fusion, path: Path, vectors: ItemVectors, seed: int) -> float:
     """Largest absolute difference of onnxruntime from torch: up to 512 items in all four presence cases."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(len(vectors), min(512, len(vectors)), replace=False))
     largest = 0.0
-    for t, v in ((1, 1), (1, 0), (0, 1), (0, 0)):
+    for t, v in PRESENCE_CASES:
         text, image, has_text, has_image = vectors.inputs(rows)
         inputs = (text, image, has_text * t, has_image * v)
         with torch.inference_mode():
