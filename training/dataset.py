@@ -73,7 +73,7 @@ class Dataset:
     """Relation name -> item graph of that edge type."""
 
 
-RELATIONS = ("text_knn", "image_knn", "co_purchase")
+RELATIONS: tuple[str, ...] = ("text_knn", "image_knn", "co_purchase")
 """Edge types that the GAT and the re-ranker see, in this order."""
 
 

@@ -28,6 +28,7 @@ from training.gat import Gat
 from training.histories import histories, past_of, user_vectors
 from training.ranking_metrics import per_user, rank_all
 from training.sparse import Pattern
+from training.threads import SMALL, torch_threads
 
 log = logging.getLogger(__name__)
 
@@ -224,6 +225,7 @@ def fit_gat(
     With `checkpoint`, a folder, each epoch is saved there and a later call goes on after the last one saved.
     """
     fit = GatFit(dataset, train, settings)
+    small = sum(relation.num_edges for relation in fit.relations) < SMALL
     most = settings.max_epochs if epochs is None else epochs
     curve = Curve()
     best: dict[str, Tensor] = {}
@@ -234,7 +236,8 @@ def fit_gat(
         if validation is not None and curve.stalled(settings.patience):
             break
         start = time.monotonic()
-        curve.loss.append(fit.epoch(number))
+        with torch_threads(1 if small else None):
+            curve.loss.append(fit.epoch(number))
         if validation is not None:
             curve.recall_at_20.append(validation_recall(fit.tables(), train, validation, settings.history_length))
         else:

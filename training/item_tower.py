@@ -1,6 +1,6 @@
 """The item tower: a vector for an item that no one has bought yet, from its content and its nearest known items.
 
-    v = unit( W2 gelu(W1 [fused, n]) + fused projection + n ),   n = Σ_k w_k unit(neighbor_k) / Σ_k w_k
+    v = unit( W2 gelu(W1 [c, n]) + P c + g n ),   c fused content, n = unit( Σ_k w_k unit(neighbor_k) )
 
 Fitted to give back the GAT's own vectors of items with interactions, each hidden from its own neighborhood.
 Shapes: b items, K neighbors, d width of the stored vectors.
@@ -30,15 +30,19 @@ class ItemTower(nn.Module):
 
     def forward(self, fused: Tensor, neighbor_vectors: Tensor, neighbor_weights: Tensor) -> Tensor:
         """See the class."""
-        direction = self.direction(fused, neighbor_vectors, neighbor_weights)
+        direction = self.direction(fused, around(neighbor_vectors, neighbor_weights))
         prior = torch.full_like(direction[:, :1], self.unseen_popularity)
         return torch.cat([direction / self.temperature, prior], 1)
 
-    def direction(self, fused: Tensor, neighbor_vectors: Tensor, neighbor_weights: Tensor) -> Tensor:
-        """The unit vector alone: (b, d - 1)."""
-        around = _unit((neighbor_weights[..., None] * _unit(neighbor_vectors[..., :-1])).sum(1))
-        hidden = self.out(F.gelu(self.hidden(torch.cat([fused, around], 1))))
-        return _unit(self.project(fused) + self.near * around + hidden)
+    def direction(self, fused: Tensor, near: Tensor) -> Tensor:
+        """The unit vector alone, from content (b, 128) and the mean of the neighbors (b, d - 1): (b, d - 1)."""
+        hidden = self.out(F.gelu(self.hidden(torch.cat([fused, near], 1))))
+        return _unit(self.project(fused) + self.near * near + hidden)
+
+
+def around(neighbor_vectors: Tensor, neighbor_weights: Tensor) -> Tensor:
+    """n: the unit weighted mean of the neighbors' directions, (b, K, d), (b, K) -> (b, d - 1); zero without any."""
+    return _unit((neighbor_weights[..., None] * _unit(neighbor_vectors[..., :-1])).sum(1))
 
 
 def fit_item_tower(
@@ -58,14 +62,18 @@ def fit_item_tower(
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(tower.parameters(), lr=0.003)
-    target = _unit(item_vectors[:, :-1])
+    target = _unit(item_vectors[known, :-1])
+    near = torch.cat(
+        [
+            around(item_vectors[neighbors[rows].clamp(min=0)], weights[rows] * (neighbors[rows] >= 0))
+            for rows in torch.split(known, 4096)
+        ]
+    )
     cosines = []
     for _ in range(steps):
-        rows = known[torch.randint(0, len(known), (512,), generator=generator)]
-        near = neighbors[rows]
-        weight = weights[rows] * (near >= 0)
-        direction = tower.direction(fused[rows], item_vectors[near.clamp(min=0)], weight)
-        cosine = (direction * target[rows]).sum(1).mean()
+        drawn = torch.randint(0, len(known), (512,), generator=generator)
+        direction = tower.direction(fused[known[drawn]], near[drawn])
+        cosine = (direction * target[drawn]).sum(1).mean()
         optimizer.zero_grad()
         (1.0 - cosine).backward()  # type: ignore[no-untyped-call]
         optimizer.step()

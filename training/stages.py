@@ -32,6 +32,7 @@ from training.fit_reranker import FirstStage, RerankSettings, fit_reranker
 from training.item_tower import ItemTower, fit_item_tower
 from training.reranker import Reranker
 from training.stage import Stage, open_stage, require
+from training.threads import torch_threads
 
 VERSION = 1
 
@@ -94,7 +95,7 @@ def run_fit(settings: FitSettings, rerank: RerankSettings, work: Path) -> None:
             )
         decay = choose_decay(fit, validation)
         first = FirstStage.of(fit.tables(decay), _relations(dataset), train, length=settings.history_length)
-        with _bar("re-ranker") as (progress, task):
+        with _bar("re-ranker") as (progress, task), torch_threads(1):
             reranker, rerank_curve = fit_reranker(
                 first,
                 validation,
@@ -228,9 +229,10 @@ def run_export(settings: ExportSettings, work: Path) -> None:
             temperature=recipe.fit.temperature,
             unseen_popularity=float(item_vectors[:, -1].min()),
         )
-        cosine = fit_item_tower(
-            tower, fused, item_vectors, neighbors, weights, known, steps=settings.item_tower_steps, seed=seed
-        )
+        with torch_threads(1):
+            cosine = fit_item_tower(
+                tower, fused, item_vectors, neighbors, weights, known, steps=settings.item_tower_steps, seed=seed
+            )
         models[ITEM_TOWER] = export(
             tower,
             ITEM_TOWER,
