@@ -185,9 +185,11 @@ def _step(
     hide_image = both[:, None] & (hide >= 1 - settings.modality_dropout / 2)
     seen = model.mix(parts, t.masked_fill(hide_text, 0), v.masked_fill(hide_image, 0))
     row = torch.from_numpy(batch.astype(np.int64))
+    end = torch.from_numpy(place.astype(np.int64))
+    # index_select and not seen[end]: the gradient of the latter adds up in an order that differs from run to run.
     loss = softmax_over_pairs(
-        seen[place[:, 0]],
-        seen[place[:, 1]],
+        seen.index_select(0, end[:, 0]),
+        seen.index_select(0, end[:, 1]),
         row[:, 0],
         row[:, 1],
         log_share,
