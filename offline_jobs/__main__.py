@@ -79,6 +79,11 @@ COMMANDS: Mapping[str, Command] = {
         "offline_jobs.text_embeddings:run_text_embeddings",
         "offline_jobs.text_embeddings:TextEmbeddingSettings",
     ),
+    "embed-words": Command(
+        "Turn the words of item texts into vectors (TF-IDF, 192-d).",
+        "offline_jobs.lexical_embeddings:run_lexical_embeddings",
+        "offline_jobs.lexical_embeddings:LexicalEmbeddingSettings",
+    ),
     "embed-images": Command(
         "Turn item images into vectors (512-d).",
         "offline_jobs.image_embeddings:run_image_embeddings",

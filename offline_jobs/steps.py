@@ -30,6 +30,7 @@ STEPS = (
     Step("ingest", "ingest", reads_data=True),
     Step("split", "split"),
     Step("embed-text", "text_embeddings"),
+    Step("embed-words", "lexical_embeddings"),
     Step("embed-images", "image_embeddings", reads_data=True),
     Step("fuse", "fusion"),
     Step("graph", "graphs"),

@@ -67,8 +67,8 @@ class Dataset:
     """Everything a fit reads."""
 
     interactions: Interactions
-    fused: npt.NDArray[np.float32]
-    """(items, 128) unit rows; zero where an item has neither text nor image."""
+    content: npt.NDArray[np.float32]
+    """(items, c): what the model knows of an item before anyone bought it, the fused vector and that of its words."""
     relations: dict[str, Relation]
     """Relation name -> item graph of that edge type."""
 
@@ -97,11 +97,15 @@ def load_relation(path: Path) -> Relation:
 
 
 def load_dataset(work: Path) -> Dataset:
-    """Read the stages `split`, `fusion` and `graphs` of a work folder."""
+    """Read the stages `split`, `fusion`, `lexical_embeddings` and `graphs` of a work folder."""
     graphs = require(work, "graphs")
+    content = [
+        np.load(require(work, stage) / name, allow_pickle=False).astype(np.float32)
+        for stage, name in (("fusion", "fused.npy"), ("lexical_embeddings", "vectors.npy"))
+    ]
     return Dataset(
         interactions=load_interactions(work),
-        fused=np.load(require(work, "fusion") / "fused.npy", allow_pickle=False).astype(np.float32),
+        content=np.concatenate(content, axis=1),
         relations={name: load_relation(graphs / f"{name}.npz") for name in RELATIONS},
     )
 

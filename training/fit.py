@@ -48,11 +48,11 @@ class FitSettings(BaseModel):
     """Most epochs; the validation split chooses how many are kept."""
     patience: int = Field(3, ge=1)
     """Epochs without a clearly better validation recall@20 (by 0.2 %) before fitting stops."""
-    learning_rate: float = Field(0.005, gt=0)
+    learning_rate: float = Field(0.003, gt=0)
     """Adam's step size."""
     temperature: float = Field(0.15, gt=0)
     """Divides the cosine between shopper and item."""
-    batch_size: int = Field(16_000, ge=1)
+    batch_size: int = Field(6000, ge=1)
     """Hidden interactions a step."""
     negatives: int = Field(1500, ge=1)
     """Items drawn for each step and shared by its batch."""
@@ -113,14 +113,14 @@ class GatFit:
         self.degree = np.asarray(self.matrix.sum(0)).ravel().astype(np.float32)
         self.popularity = train.popularity(settings.popularity_half_life)
         self.relations = [Pattern(relation_matrix(dataset.relations[name])) for name in RELATIONS]
-        self.content = torch.from_numpy(dataset.fused)
+        self.content = torch.from_numpy(dataset.content)
         self.known = torch.from_numpy((self.degree > 0).astype(np.float32))[:, None]
         self.log_popularity = torch.from_numpy(np.log(self.popularity + 0.3))
         self.full = Pattern(degree_normalised(self.matrix))
         torch.manual_seed(settings.seed)
         self.model = Gat(
             num_items=train.num_items,
-            content_dim=dataset.fused.shape[1],
+            content_dim=dataset.content.shape[1],
             dim=settings.dim - 1,
             num_relations=len(RELATIONS),
             heads=settings.heads,
@@ -151,7 +151,7 @@ class GatFit:
             shoppers = self.model.shoppers(z, degree, Pattern(shown[users]))
             loss = self._loss(
                 z,
-                shoppers[torch.from_numpy(inverse)],
+                shoppers.index_select(0, torch.from_numpy(inverse)),
                 torch.from_numpy(coo.col[batch].astype(np.int64)),
                 torch.from_numpy(rng.integers(0, self.train.num_items, s.negatives)),
             )
@@ -165,8 +165,13 @@ class GatFit:
         """Sampled softmax: shoppers (b, d), positive (b,) and shared negative (k,) item rows -> scalar."""
         unit = F.normalize(z, dim=1)
         prior = self.model.prior(self.log_popularity)
-        near = (shoppers * unit[positive]).sum(1) / self.settings.temperature + prior[positive]
-        far = shoppers @ unit[negative].T / self.settings.temperature + prior[negative]
+
+        # index_select and not [...]: the gradient of the latter adds up in an order that differs from run to run.
+        def rows(of: Tensor, index: Tensor) -> Tensor:
+            return of.index_select(0, index)
+
+        near = (shoppers * rows(unit, positive)).sum(1) / self.settings.temperature + rows(prior, positive)
+        far = shoppers @ rows(unit, negative).T / self.settings.temperature + rows(prior, negative)
         correction = math.log(self.train.num_items / len(negative))
         return (torch.logsumexp(torch.cat([near[:, None], far + correction], 1), 1) - near).mean()
 

@@ -2,7 +2,7 @@
 
 An item starts from content and, where it is known, an identity of its own:
 
-    e_i = keep_i · ID_i + W c_i                        c: fused content (n, 128); keep is 0 for cold items, and for a
+    e_i = keep_i · ID_i + W c_i                        c: content (n, c); keep is 0 for cold items, and for a
                                                        random share of items in training, so one network serves both
 
 One attention layer a relation r (text, image, co-purchase), each on its own edges, keeps the edges' prior Â and the

@@ -278,7 +278,7 @@ def load_reranker(work: Path, *, dim: int) -> Reranker:
 
 
 def _inputs(work: Path) -> dict[str, Path]:
-    return {name: require(work, name) for name in ("ingest", "split", "fusion", "graphs")}
+    return {name: require(work, name) for name in ("ingest", "split", "lexical_embeddings", "fusion", "graphs")}
 
 
 def _relations(dataset: Dataset) -> tuple[Relation, ...]:

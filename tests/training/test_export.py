@@ -121,7 +121,7 @@ def test_the_item_tower_places_a_new_item_in_its_cluster(tmp_path: Path, dataset
     vectors = torch.from_numpy(fit.tables().item_vectors)
     relation = dataset.relations["text_knn"]
     near, weights = torch.from_numpy(relation.neighbors).long(), torch.from_numpy(relation.weights)
-    fused = torch.from_numpy(dataset.fused)
+    fused = torch.from_numpy(dataset.content)
     new = torch.arange(0, 90, 15)
     known = torch.tensor([i for i in range(90) if i % 15])
     torch.manual_seed(0)

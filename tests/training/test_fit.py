@@ -24,7 +24,7 @@ def test_the_held_out_items_of_a_planted_cluster_are_found(dataset: Dataset) -> 
 
 
 def test_cold_items_are_placed_by_content_alone(dataset: Dataset) -> None:
-    cold = np.arange(dataset.fused.shape[0]) % 15 == 0  # one item of each cluster
+    cold = np.arange(dataset.content.shape[0]) % 15 == 0  # one item of each cluster
     train = dataset.interactions.within([TRAIN])
     train = dataclasses.replace(
         train, **{f: getattr(train, f)[~cold[train.item_row]] for f in ("user_row", "item_row", "timestamp", "split")}
