@@ -34,8 +34,9 @@ types: env
 imports: env
 	$(BIN)/lint-imports
 
+# One thread an operation: the models of the tests are small, and where cores are shared a second thread is waited for.
 unit: env
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 protos: env ## regenerate the gRPC stubs and the manifest's JSON schema
 	$(BIN)/python -m protos.generate

@@ -73,6 +73,7 @@ def normal(name: str) -> str:
     ("extras", "paths"),
     [
         ("service,cpu", ["service", "protos"]),
+        ("jobs,cpu", ["training", "offline_jobs"]),
         ("client", ["service/client.py", "protos/recommender_pb2.py", "protos/recommender_pb2_grpc.py"]),
         ("load", ["loadtests", "service/bundle/files.py", "service/bundle/store.py"]),
     ],
