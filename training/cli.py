@@ -17,6 +17,9 @@ from service.errors import InputError, PlotPointeError
 Flag = tuple[Any, Any, str]
 """Type, default (`...` where the flag is required) and help of a flag that is no setting."""
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
 WORK: Flag = (Path, Path("var/work"), "Folder that holds one folder a finished stage.")
 
 
@@ -96,6 +99,7 @@ def main(app: typer.Typer) -> None:
     except PlotPointeError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # typer has turned Ctrl-C into this
+            print("interrupted; run the same command again to go on", file=sys.stderr)
+        raise

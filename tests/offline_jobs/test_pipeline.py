@@ -1,0 +1,132 @@
+"""The runner of steps: what it passes on, what it says, and how it ends. Whole runs: tests/end_to_end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from pydantic import BaseModel
+
+from offline_jobs.generated_shop import GeneratedShopSettings, generate_shop
+from offline_jobs.pipeline import options_of, print_status, run_pipeline
+from offline_jobs.steps import STAGES, STEPS, outdated, records, status_lines
+from service.errors import DataError, InputError, StageError
+from training.stage import open_stage
+
+
+class Size(BaseModel):
+    n: int = 0
+
+
+def finish(work, name, *, n=0, **inputs):
+    """A finished stage that holds a number."""
+    with open_stage(work, name, version=1, inputs=inputs, settings=Size(n=n)) as stage:
+        if not stage.fresh:
+            (stage.out / "items.parquet").write_text(str(n))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shop") / "raw"
+    generate_shop(GeneratedShopSettings(items=60, users=60, image_share=0), folder)
+    return folder
+
+
+def test_every_step_is_a_command():
+    from offline_jobs.__main__ import COMMANDS
+    from training.__main__ import app
+
+    trained = {command.name for command in app.registered_commands}
+    for step in STEPS:
+        assert step.command in (trained if step.module == "training" else COMMANDS)
+    assert len(STAGES) == len(set(STAGES)) == len(STEPS) - 1
+
+
+def test_options_become_flags():
+    assert options_of(
+        ["fuse.epochs=3", "fit.max_epochs=2", "fuse.seed=1", "publish.force=true", "embed-text.model=a=b"]
+    ) == {
+        "fuse": ["--epochs=3", "--seed=1"],
+        "fit": ["--max-epochs=2"],
+        "publish": ["--force"],
+        "embed-text": ["--model=a=b"],
+    }
+
+
+@pytest.mark.parametrize("pair", ["fuse", "fuse.epochs", "epochs=3", ".epochs=3", "fuse.=3"])
+def test_what_is_no_option_is_named(pair):
+    with pytest.raises(InputError, match=r"COMMAND\.FLAG=VALUE"):
+        options_of([pair])
+
+
+def test_status_knows_what_a_change_made_outdated(tmp_path, capsys):
+    finish(tmp_path, "ingest")
+    finish(tmp_path, "split", ingest=tmp_path / "ingest")
+    finish(tmp_path, "text_embeddings", items=tmp_path / "ingest" / "items.parquet")
+    finish(tmp_path, "fusion", split=tmp_path / "split", text_embeddings=tmp_path / "text_embeddings")
+    assert outdated(records(tmp_path)) == {}
+    finish(tmp_path, "ingest", n=1)
+    assert outdated(records(tmp_path)) == {"split": "ingest", "text_embeddings": "ingest", "fusion": "text_embeddings"}
+    finish(tmp_path, "split", n=1, ingest=tmp_path / "ingest")
+    assert outdated(records(tmp_path))["fusion"] == "text_embeddings"
+    states = {line.command: line.state for line in status_lines(tmp_path)}
+    assert states["ingest"] == "done"
+    assert states["fuse"] == "outdated: text_embeddings has changed"
+    assert states["graph"] == "has not run"
+    print_status(tmp_path)
+    assert "outdated: text_embeddings has changed" in capsys.readouterr().out
+
+
+def test_the_status_of_nothing_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        print_status(tmp_path / "nothing")
+
+
+def test_no_data_is_heard_of_before_anything_is_written(tmp_path):
+    with pytest.raises(DataError, match="no such file or folder"):
+        run_pipeline({}, tmp_path / "nothing", tmp_path / "work", tmp_path / "bundles")
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_step_that_fails_ends_the_run_and_the_table_stays(shop, tmp_path, capfd):
+    work = tmp_path / "work"
+    options = options_of(["split.test-days=400"])
+    with pytest.raises(StageError, match="step 'split' ended with status 2") as caught:
+        run_pipeline(options, shop, work, tmp_path / "bundles")
+    assert caught.value.where == str(work)
+    said = capfd.readouterr()
+    assert "error: split: the data spans 30 calendar day(s)" in said.err
+    assert "ingest" in said.out
+    assert "ran" in said.out
+    assert "embed-text" not in said.out
+    assert not (work / "split").exists()
+    assert not (tmp_path / "bundles").exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_running_step_too(shop, tmp_path, number, status):
+    work = tmp_path / "work"
+    command = [sys.executable, "-m", "offline_jobs", "run", "--data", str(shop), "--work", str(work)]
+    with subprocess.Popen(
+        [*command, "--bundles", str(tmp_path / "bundles")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (work / ".scratch").exists() or not (work / "ingest").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.send_signal(number)
+            _, complaints = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == status
+    assert "Traceback" not in complaints
+    assert ("interrupted; run the same command again to go on" in complaints) is (number == signal.SIGINT)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # nothing of its session is left
