@@ -144,7 +144,7 @@ def open_stage(
             outputs=outputs,
             output_digest=_sha256_json({key: value.sha256 for key, value in outputs.items()}),
             wall_seconds=round(time.monotonic() - start, 3),
-            peak_rss_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            peak_rss_mib=round(peak_rss_kib() / 1024, 1),
             counts=stage.counts,
         )
         (out / RECORD).write_text(record.model_dump_json(indent=2))
@@ -152,6 +152,18 @@ def open_stage(
         for leftover in root.glob(f"{name}-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         log.info("%s: done in %.1f s, peak %.0f MiB", name, record.wall_seconds, record.peak_rss_mib)
+
+
+def peak_rss_kib() -> int:
+    """Largest resident memory of this process so far, in KiB.
+
+    Not ru_maxrss where /proc is there: a process that was forked from a large one starts with its parent's.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def sha256_file(path: Path) -> str:
