@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -37,14 +35,3 @@ def resolve_compute(device: Device, precision: Precision) -> tuple[str, str]:
 def available_threads(threads: int) -> int:
     """`threads`, or all cores that this process may use where it is 0."""
     return threads or len(os.sched_getaffinity(0))
-
-
-@contextlib.contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Let torch use `available_threads(threads)` threads inside the block, and what it used before after it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(available_threads(threads))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.progress import track
 
-from offline_jobs.compute import Device, Precision, available_threads, resolve_compute, torch_threads
+from offline_jobs.compute import Device, Precision, available_threads, resolve_compute
 from offline_jobs.embedding_shards import (
     EncoderRecord,
     EncodeShard,
@@ -46,6 +46,7 @@ from offline_jobs.image_store import Bounds, ImageStatus, ImageStore, UnusableIm
 from offline_jobs.weights import SOURCES, combined_sha256, digest_weights, fetch_weights
 from service.errors import DataError, InputError
 from training.stage import open_stage, require
+from training.threads import torch_threads
 
 STAGE = "image_embeddings"
 VERSION = 1

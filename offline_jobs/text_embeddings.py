@@ -17,7 +17,7 @@ import polars as pl
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from offline_jobs.compute import DTYPES, Device, Precision, resolve_compute, torch_threads
+from offline_jobs.compute import DTYPES, Device, Precision, available_threads, resolve_compute
 from offline_jobs.embedding_shards import (
     EncoderRecord,
     EncodeShard,
@@ -31,6 +31,7 @@ from offline_jobs.torchvision_cpu import mend_torchvision
 from offline_jobs.weights import SOURCES, combined_sha256, digest_weights, fetch_weights
 from service.errors import DataError, StageError
 from training.stage import open_stage, require
+from training.threads import torch_threads
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -83,7 +84,7 @@ def run_text_embeddings(settings: TextEmbeddingSettings, work: Path) -> None:
         if stage.fresh:
             return
         texts, text_row = distinct_texts(read_texts(items))
-        with torch_threads(settings.threads):
+        with torch_threads(available_threads(settings.threads)):
             encode = shard_encoder(load_model(folder, device, precision, settings.max_tokens), texts, settings)
             vectors, _ = encode_in_shards(
                 stage.scratch,

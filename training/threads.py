@@ -12,14 +12,15 @@ SMALL = 200_000
 
 
 @contextmanager
-def torch_threads(most: int | None) -> Iterator[None]:
-    """Run the block on at most so many threads; None leaves torch's own choice.
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Run the block on so many threads; None leaves torch's own choice.
 
     Small tensors gain nothing from a second thread, and where the cores are shared each operation waits at its
     barrier for a thread that is not scheduled: steps of a small model took up to ten times as long.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(before if most is None else min(before, most))
+    if count is not None:
+        torch.set_num_threads(count)
     try:
         yield
     finally:
