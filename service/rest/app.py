@@ -11,6 +11,7 @@ from service.health import Readiness
 from service.metrics import Metrics
 from service.model_info import ModelInfo
 from service.recommend import Recommender
+from service.rest.docs_page import add_docs_page
 from service.rest.envelope import Envelope
 from service.rest.problems import add_problem_handlers
 from service.rest.routes import add_operations_routes, add_recommendation_routes
@@ -36,9 +37,15 @@ class _DescribedApp(FastAPI):
 def build_app(recommender: Recommender, metrics: Metrics, ready: Readiness, model: ModelInfo) -> ASGIApp:
     """The ASGI application over one open engine."""
     app = _DescribedApp(
-        title="PlotPointe", version="1", description=DESCRIPTION, redirect_slashes=False, redoc_url=None
+        title="PlotPointe",
+        version="1",
+        description=DESCRIPTION,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     add_recommendation_routes(app, recommender, model)
     add_operations_routes(app, metrics, ready)
+    add_docs_page(app)
     add_problem_handlers(app)
     return Envelope(app, metrics)

@@ -214,7 +214,13 @@ def test_requests_of_every_status_are_timed_without_ids(served):
 
 
 def test_docs_and_their_examples(served):
-    assert "swagger" in served.get("/docs").text
+    page = served.get("/docs").text
+    assert "SwaggerUIBundle" in page
+    parts = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(parts) >= 2
+    assert [part for part in parts if not part.startswith("/docs/assets/")] == [], "nothing comes from another host"
+    assert [served.get(part).status_code for part in parts] == [200] * len(parts)
+    assert served.get("/docs/assets/../app.py").status_code == 404
     document = served.get("/openapi.json").json()
     assert set(document["paths"]) == {"/recommend", "/v1/model", "/livez", "/readyz", "/metrics"}
     checked = 0
