@@ -33,6 +33,7 @@ from offline_jobs.fusion_export import PRESENCE_CASES, export_onnx, onnx_parity
 from offline_jobs.fusion_model import Fusion, align, softmax_over_pairs
 from offline_jobs.item_vectors import ItemVectors, read_vectors
 from training.stage import open_stage, require
+from training.threads import torch_threads
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +90,10 @@ def run_fusion(settings: FusionSettings, work: Path) -> None:
             return
         vectors = read_vectors(inputs["text_embeddings"], inputs["image_embeddings"])
         rows = read_interactions(inputs["split"], len(vectors))
-        model, history = fit(vectors, rows, settings)
-        fused, look, meaning = embed(model, vectors)
+        # The steps are small: a second thread does not help, and made them seven times slower where cores are shared.
+        with torch_threads(1):
+            model, history = fit(vectors, rows, settings)
+            fused, look, meaning = embed(model, vectors)
         np.save(stage.out / "fused.npy", fused)
         np.save(stage.out / "look.npy", look)
         np.save(stage.out / "meaning.npy", meaning)
