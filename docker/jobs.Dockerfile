@@ -5,14 +5,14 @@
 # docs/CONTAINERS.md: pinning the base by digest, a private package index, building without an engine.
 
 # Any base that has python3 (3.11 to 3.13) with venv. `name@sha256:...` pins it.
-ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 # Parts of pyproject.toml's optional dependencies.
 ARG EXTRAS=jobs,cpu
-# Where torch's CPU wheels come from: the default index has CUDA's, which are ten times as large. pip takes the local
-# version (2.13.0+cpu) over the plain one, and constraints.txt admits both. Empty: the index of pip.conf has them.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# The URL of PyTorch's index of CPU wheels: the default index has CUDA's, which are ten times as large. pip takes the
+# local version (2.13.0+cpu) over the plain one, and constraints.txt admits both. Empty: the index of pip.conf has them.
+ARG TORCH_INDEX=
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 # This environment keeps its pip: it fetches the pretrained weights.
 RUN python3 -m venv /opt/plotpointe
@@ -24,7 +24,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     mkdir service protos training offline_jobs && touch README.md \
     && /opt/plotpointe/bin/pip install --quiet -c constraints.txt \
         ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} ".[${EXTRAS}]" \
-    && /opt/plotpointe/bin/python -c "import torch; assert torch.version.cuda is None, 'torch is a CUDA build'"
+    && /opt/plotpointe/bin/python -c "import torch; assert torch.version.cuda is None, 'torch is a CUDA build: set TORCH_INDEX to the index of CPU wheels'"
 COPY README.md ./
 COPY service service
 COPY protos protos

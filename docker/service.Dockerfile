@@ -5,7 +5,7 @@
 # docs/CONTAINERS.md: pinning the base by digest, a private package index, building without an engine.
 
 # Any base that has python3 (3.11 to 3.13) with venv. `name@sha256:...` pins it.
-ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 # Parts of pyproject.toml's optional dependencies. `service,gpu` searches on a GPU; `load` makes the load tester's image.
