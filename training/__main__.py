@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from training import cli
 from training.evaluate import EvaluateSettings
+from training.export_stage import ExportSettings, run_export
 from training.fit import FitSettings
 from training.fit_reranker import RerankSettings
-from training.stages import ExportSettings, RefitSettings, run_evaluate, run_export, run_fit, run_refit
+from training.stages import RefitSettings, run_evaluate, run_fit, run_refit
 
 app = cli.new_app("Fit, judge and export models. Every command is a stage of one work folder and skips what is done.")
 

@@ -99,10 +99,8 @@ def page(evaluation: Evaluation, details: Details) -> str:
     lines.append(f"{'model':<18}" + "".join(f"{f'{m}@{k}':>26}" for k in KS for m in ("recall", "ndcg")))
     for model, metrics in details.items():
         cells = (metrics[f"{m}@{k}"] for k in KS for m in ("recall", "ndcg"))
-        lines.append(
-            f"{model:<18}"
-            + "".join(f"{c['mean']:>10.4f} [{c['low']:.4f}, {c['high']:.4f}]"[:26].rjust(26) for c in cells)
-        )
+        row = (f"{c['mean']:.4f} [{c['low']:.4f}, {c['high']:.4f}]" for c in cells)
+        lines.append(f"{model:<18}" + "".join(f"{cell:>26}" for cell in row))
     for metric, value in details.get("served", {}).items():
         if metric.startswith("candidate_"):
             lines.append(

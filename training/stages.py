@@ -1,4 +1,4 @@
-"""The stages of `plotpointe-train`: fit, evaluate, refit, export.
+"""The stages of `plotpointe-train`: fit, evaluate, refit; export is in `export_stage.py`.
 
 fit       on the training split; the validation split chooses epochs and decay and labels the re-ranker's candidates
 evaluate  the same settings fitted on training and validation, judged once on the test split beside the baselines
@@ -15,21 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from safetensors.torch import load_file, save_file
 
-from service.bundle.manifest import OnnxModel
-from service.bundle.signatures import FUSED_DIM, FUSION, ITEM_TOWER, RERANKER, USER_TOWER, signatures
 from service.neighborhood import Relation
-from training.dataset import RELATIONS, TEST, TRAIN, VALIDATION, Dataset, load_dataset, load_relation
+from training.dataset import RELATIONS, TEST, TRAIN, VALIDATION, Dataset, load_dataset
 from training.evaluate import EvaluateSettings, judge, page
-from training.export_onnx import OPSET, UserTower, export, history_cases, reranker_cases
 from training.fit import Curve, FitSettings, Tables, choose_decay, fit_gat
 from training.fit_reranker import FirstStage, RerankSettings, fit_reranker
-from training.item_tower import ItemTower, fit_item_tower
 from training.reranker import Reranker
 from training.stage import Stage, open_stage, require
 from training.threads import torch_threads
@@ -52,17 +47,6 @@ class RefitSettings(BaseModel):
     """The refit follows the recipe that `fit` chose."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class ExportSettings(BaseModel):
-    """How models are exported."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    item_tower_steps: int = Field(400, ge=1)
-    """Steps that fit the tower for new items."""
-    seed: int = 0
-    """Seeds the item tower and the parity cases."""
 
 
 class _FitStageSettings(BaseModel):
@@ -153,7 +137,7 @@ def run_evaluate(settings: EvaluateSettings, work: Path) -> None:
         (stage.out / "metrics.json").write_text(json.dumps(details, indent=1))
         text = page(evaluation, details)
         (stage.out / "report.txt").write_text(text)
-        Console(stderr=True).print(text, highlight=False)
+        Console(stderr=True, soft_wrap=True).print(text, highlight=False, markup=False)
         stage.count(users=evaluation.users, **{k.replace("@", "_at_"): v for k, v in evaluation.metrics.items()})
 
 
@@ -174,95 +158,6 @@ def run_refit(settings: RefitSettings, work: Path) -> None:
             "num_candidates": recipe.rerank.num_candidates,
         }
         (stage.out / "refit.json").write_text(json.dumps(described, indent=1))
-
-
-def run_export(settings: ExportSettings, work: Path) -> None:
-    """Export user tower, re-ranker and item tower; measure their parity, and that of the fusion model."""
-    refit, fusion = require(work, "refit"), require(work, "fusion")
-    inputs = {
-        "fit": require(work, "fit"),
-        "refit": refit,
-        "fusion": fusion,
-        "graphs": require(work, "graphs"),
-    }
-    with open_stage(work, "export", version=VERSION, inputs=inputs, settings=settings) as stage:
-        if stage.fresh:
-            return
-        recipe = read_recipe(work)
-        dim, relations = recipe.fit.dim, len(RELATIONS)
-        item_vectors, history_vectors, popularity, fused = (
-            torch.from_numpy(np.load(path, allow_pickle=False))
-            for path in (
-                refit / "item_vectors.npy",
-                refit / "history_vectors.npy",
-                refit / "popularity.npy",
-                fusion / "fused.npy",
-            )
-        )
-        length, seed = recipe.fit.history_length, settings.seed
-        models: dict[str, OnnxModel] = {}
-        models[USER_TOWER] = export(
-            UserTower(recipe.decay_per_day),
-            USER_TOWER,
-            stage.out / f"{USER_TOWER}.onnx",
-            history_cases(history_vectors, length=length, seed=seed),
-            dim=dim,
-            num_relations=relations,
-        )
-        models[RERANKER] = export(
-            load_reranker(work, dim=dim),
-            RERANKER,
-            stage.out / f"{RERANKER}.onnx",
-            reranker_cases(
-                item_vectors, history_vectors, popularity, num_relations=relations, length=length, seed=seed
-            ),
-            dim=dim,
-            num_relations=relations,
-        )
-        near = load_relation(require(work, "graphs") / "fused_knn.npz")
-        neighbors, weights = torch.from_numpy(near.neighbors).long(), torch.from_numpy(near.weights)
-        known = torch.nonzero(popularity > 0).flatten()
-        torch.manual_seed(seed)
-        tower = ItemTower(
-            dim=dim,
-            fused_dim=FUSED_DIM,
-            temperature=recipe.fit.temperature,
-            unseen_popularity=float(item_vectors[:, -1].min()),
-        )
-        with torch_threads(1):
-            cosine = fit_item_tower(
-                tower, fused, item_vectors, neighbors, weights, known, steps=settings.item_tower_steps, seed=seed
-            )
-        models[ITEM_TOWER] = export(
-            tower,
-            ITEM_TOWER,
-            stage.out / f"{ITEM_TOWER}.onnx",
-            [
-                {
-                    "fused": fused[rows],
-                    "neighbor_vectors": item_vectors[neighbors[rows].clamp(min=0)],
-                    "neighbor_weights": weights[rows] * share,
-                }
-                for rows, share in ((torch.arange(4), 1.0), (known[:1], 1.0), (torch.arange(4), 0.0))
-            ],
-            dim=dim,
-            num_relations=relations,
-        )
-        fusion_inputs, fusion_outputs = signatures(dim, relations)[FUSION]
-        measured = json.loads((fusion / "metrics.json").read_text())
-        models[FUSION] = OnnxModel(
-            opset=OPSET,
-            inputs=fusion_inputs,
-            outputs=fusion_outputs,
-            parity_max_abs_diff=measured["onnx_largest_difference"],
-            parity_cases=measured["onnx_cases"],
-        )
-        described = {name: model.model_dump(mode="json") for name, model in models.items()}
-        (stage.out / "models.json").write_text(json.dumps(described, indent=1))
-        stage.count(
-            item_tower_cosine=cosine,
-            **{f"{name}_parity": model.parity_max_abs_diff for name, model in models.items()},
-        )
 
 
 def read_recipe(work: Path) -> Recipe:

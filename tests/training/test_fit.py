@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from training.dataset import TEST, TRAIN, VALIDATION, Dataset
+from training.evaluate import EvaluateSettings, judge, page
 from training.fit import FitSettings, choose_decay, fit_gat, relevant_items, validation_recall
 from training.fit_reranker import FirstStage, RerankSettings, fit_reranker, rerank
 from training.ranking_metrics import per_user
+from training.reranker import Reranker
 
 SETTINGS = FitSettings(dim=16, max_epochs=6, batch_size=200, negatives=60, head_dim=4, heads=2, history_length=10)
 
@@ -113,3 +115,21 @@ def test_recall_is_zero_where_nobody_can_be_judged(dataset: Dataset) -> None:
     train = dataset.interactions.within([TRAIN])
     fit, _ = fit_gat(dataset, train, SETTINGS, validation=None, epochs=1)
     assert validation_recall(fit.tables(), train, dataset.interactions.within([]), 10) == 0.0
+
+
+def test_the_model_is_judged_as_it_is_served_beside_simple_models(dataset: Dataset) -> None:
+    known, test = (dataset.interactions.within(splits) for splits in ([TRAIN, VALIDATION], [TEST]))
+    fit, _ = fit_gat(dataset, known, SETTINGS, validation=None, epochs=3)
+    first = FirstStage.of(fit.tables(), tuple(dataset.relations.values()), known, length=10)
+    model = Reranker(dim=SETTINGS.dim, num_relations=3).eval()
+    settings = EvaluateSettings(ials_factors=8)
+    evaluation, details = judge(first, model, known, test, settings, num_candidates=30)
+    assert evaluation.users == 150
+    assert set(evaluation.baselines) == {"retrieval alone", "popularity", "ItemKNN", "iALS", "EASE"}
+    assert evaluation.metrics["recall@20"] > 0.95 > 0.5 > evaluation.baselines["popularity"]["recall@20"]
+    assert evaluation.metrics["candidate_recall@30"] >= evaluation.metrics["recall@20"]
+    for metrics in details.values():
+        assert all(cell["low"] <= cell["mean"] <= cell["high"] for cell in metrics.values())
+    text = page(evaluation, details)
+    assert text.count("]") == text.count("[") == 4 * len(details)
+    assert "Retrieval finds" in text
