@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from offline_jobs.array_types import BoolArray, FloatArray, IntArray
 from service.errors import DataError
+from training.dataset import TRAIN
 
 DAY = 86_400
-TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from offline_jobs.array_types import FloatArray, IntArray, RowArray
-from offline_jobs.co_bought import TRAIN, Interactions
+from offline_jobs.co_bought import Interactions
 from offline_jobs.knn import Knn
+from training.dataset import TRAIN
 
 BLOCK_PRODUCTS = 8_000_000
 """Products of one block: at most so many numbers of RᵀR are in memory (12 bytes each)."""

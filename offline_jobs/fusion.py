@@ -21,8 +21,6 @@ from torch import Tensor
 
 from offline_jobs.array_types import FloatArray, IntArray
 from offline_jobs.co_bought import (
-    TRAIN,
-    VALIDATION,
     Interactions,
     held_out_pairs,
     read_interactions,
@@ -32,6 +30,7 @@ from offline_jobs.co_bought import (
 from offline_jobs.fusion_export import PRESENCE_CASES, export_onnx, onnx_parity
 from offline_jobs.fusion_model import Fusion, align, softmax_over_pairs
 from offline_jobs.item_vectors import ItemVectors, read_vectors
+from training.dataset import TRAIN, VALIDATION
 from training.stage import open_stage, require
 from training.threads import torch_threads
 

@@ -17,10 +17,11 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from offline_jobs.array_types import BoolArray, FloatArray, IntArray
-from offline_jobs.co_bought import TRAIN, Interactions, read_interactions
+from offline_jobs.co_bought import Interactions, read_interactions
 from offline_jobs.co_purchase import co_purchase
 from offline_jobs.knn import Knn, nearest
 from service.errors import DataError
+from training.dataset import TRAIN
 from training.stage import open_stage, require
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.bundle.files import sha256_file
 from service.errors import InputError, StageError
-from training.stage import sha256_file
 
 log = logging.getLogger(__name__)
 

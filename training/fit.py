@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from service.neighborhood import SECONDS_A_DAY
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.dataset import RELATIONS, Dataset, Interactions, degree_normalised, relation_matrix
 from training.gat import Gat
@@ -259,9 +260,11 @@ def fit_gat(
 
 def choose_decay(fit: GatFit, validation: Interactions) -> float:
     """The decay of a history event's weight, per day, with the best validation recall@20; 0 is among the choices."""
-    span_days = max((fit.train.as_of() - int(fit.train.timestamp.min())) / 86_400, 1.0)
+    span_days = max((fit.train.as_of() - int(fit.train.timestamp.min())) / SECONDS_A_DAY, 1.0)
     choices = [0.0, *(math.log(2) / (span_days * share) for share in (1.0, 0.5, 0.25, 0.1))]
+    tables = fit.tables()
     recalls = [
-        validation_recall(fit.tables(decay), fit.train, validation, fit.settings.history_length) for decay in choices
+        validation_recall(replace(tables, decay_per_day=decay), fit.train, validation, fit.settings.history_length)
+        for decay in choices
     ]
     return choices[int(np.argmax(recalls))]

@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.sparse import Pattern, aggregate, edge_dot
+from training.sparse import Pattern, aggregate, aggregate_back, edge_dot
 
 
 class RelationAttention(nn.Module):
@@ -96,7 +96,7 @@ class Gat(nn.Module):
         for layer, gain, edges in zip(self.layers, self.gain, relations, strict=True):
             h = h + gain * layer(edges, e)
         users = aggregate(user_item, user_item.prior, h)
-        back = _Transposed.of(user_item, users)
+        back = aggregate_back(user_item, users)
         return h + self.behaviour_gain * back
 
     def history_weight(self, degree: Tensor) -> Tensor:
@@ -111,21 +111,3 @@ class Gat(nn.Module):
     def prior(self, log_popularity: Tensor) -> Tensor:
         """The popularity part of the logit: (n,) -> (n,)."""
         return self.popularity_gain * log_popularity
-
-
-class _Transposed(torch.autograd.Function):
-    """A(prior)ᵀ x with constant values, so that the way back along R̂ needs no second pattern."""
-
-    @staticmethod
-    def forward(ctx, pattern: Pattern, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.pattern = pattern
-        return pattern.transposed_times(pattern.prior, x)
-
-    @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[None, Tensor]:  # type: ignore[no-untyped-def]
-        return None, ctx.pattern.times(ctx.pattern.prior, grads[0])
-
-    @classmethod
-    def of(cls, pattern: Pattern, x: Tensor) -> Tensor:
-        out: Tensor = cls.apply(pattern, x)  # type: ignore[no-untyped-call]
-        return out

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.reranker import unit
+
 
 class ItemTower(nn.Module):
     """fused (b, 128), neighbor_vectors (b, K, d), neighbor_weights (b, K) -> item vector (b, d) of an unbought item."""
@@ -37,12 +39,12 @@ class ItemTower(nn.Module):
     def direction(self, fused: Tensor, near: Tensor) -> Tensor:
         """The unit vector alone, from content (b, 128) and the mean of the neighbors (b, d - 1): (b, d - 1)."""
         hidden = self.out(F.gelu(self.hidden(torch.cat([fused, near], 1))))
-        return _unit(self.project(fused) + self.near * near + hidden)
+        return unit(self.project(fused) + self.near * near + hidden)
 
 
 def around(neighbor_vectors: Tensor, neighbor_weights: Tensor) -> Tensor:
     """n: the unit weighted mean of the neighbors' directions, (b, K, d), (b, K) -> (b, d - 1); zero without any."""
-    return _unit((neighbor_weights[..., None] * _unit(neighbor_vectors[..., :-1])).sum(1))
+    return unit((neighbor_weights[..., None] * unit(neighbor_vectors[..., :-1])).sum(1))
 
 
 def fit_item_tower(
@@ -62,7 +64,7 @@ def fit_item_tower(
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(tower.parameters(), lr=0.003)
-    target = _unit(item_vectors[known, :-1])
+    target = unit(item_vectors[known, :-1])
     near = torch.cat(
         [
             around(item_vectors[neighbors[rows].clamp(min=0)], weights[rows] * (neighbors[rows] >= 0))
@@ -79,7 +81,3 @@ def fit_item_tower(
         optimizer.step()
         cosines.append(cosine.item())
     return sum(cosines[-steps // 10 :]) / max(1, steps // 10)
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x / x.square().sum(-1, keepdim=True).sqrt().clamp(min=1e-6)

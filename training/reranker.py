@@ -84,8 +84,8 @@ class Reranker(nn.Module):
         """What the MLP sees, (b, C, F), and the attention (b, C, L); arguments as `forward`."""
         mask = history_mask[:, None, :]  # (b, 1, L)
         place = torch.cumsum(history_mask, 1) - 1.0
-        unit_candidates = _unit(candidate_vectors[..., :-1])
-        unit_history = _unit(history_vectors[..., :-1])
+        unit_candidates = unit(candidate_vectors[..., :-1])
+        unit_history = unit(history_vectors[..., :-1])
         q = self.query(_padded(unit_candidates)).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
         k = self.key(_padded(unit_history)).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
         logits = q @ k.transpose(-1, -2) / math.sqrt(self.head_dim)  # (b, H, C, L)
@@ -115,7 +115,7 @@ class Reranker(nn.Module):
         return features, attention.mean(1)
 
 
-def _unit(x: Tensor) -> Tensor:
+def unit(x: Tensor) -> Tensor:
     """Unit rows; a zero row stays zero."""
     return x / x.square().sum(-1, keepdim=True).sqrt().clamp(min=1e-6)
 

@@ -98,6 +98,17 @@ class _EdgeDot(torch.autograd.Function):
         return None, ctx.pattern.times(grads[0], y), ctx.pattern.transposed_times(grads[0], x)
 
 
+class _AggregateBack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pattern: Pattern, x: Tensor) -> Tensor:
+        ctx.pattern = pattern
+        return pattern.transposed_times(pattern.prior, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
+        return None, ctx.pattern.times(ctx.pattern.prior, grads[0])
+
+
 def aggregate(pattern: Pattern, values: Tensor, x: Tensor) -> Tensor:
     """Σ_j values_ij x_j: (E,), (m, d) -> (n, d); differentiable in values and x."""
     out: Tensor = _Aggregate.apply(pattern, values, x)  # type: ignore[no-untyped-call]
@@ -107,4 +118,10 @@ def aggregate(pattern: Pattern, values: Tensor, x: Tensor) -> Tensor:
 def edge_dot(pattern: Pattern, x: Tensor, y: Tensor) -> Tensor:
     """x_i · y_j for each edge i <- j: (n, d), (m, d) -> (E,); differentiable in x and y."""
     out: Tensor = _EdgeDot.apply(pattern, x, y)  # type: ignore[no-untyped-call]
+    return out
+
+
+def aggregate_back(pattern: Pattern, x: Tensor) -> Tensor:
+    """A(prior)ᵀ x: (n, d) -> (m, d), the way back along the edges; differentiable in x."""
+    out: Tensor = _AggregateBack.apply(pattern, x)  # type: ignore[no-untyped-call]
     return out

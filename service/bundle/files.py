@@ -7,6 +7,7 @@ bytes; a dict of 498 K ids would cost every worker 61 MiB.
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -108,6 +109,12 @@ class CodedStrings:
         code = {name: i for i, name in enumerate(names)}
         codes = np.array([-1 if v is None else code[v] for v in values], np.int32)
         return cls(codes, StringTable.of(names))
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_array(directory: Path, name: str, array: npt.NDArray[Any]) -> None:

@@ -6,7 +6,6 @@ then each library's own view (the FAISS index's d, ntotal and metric; the ONNX m
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from service.bundle.files import (
     load_coded,
     load_ids,
     load_strings,
+    sha256_file,
 )
 from service.bundle.manifest import Artifact, Manifest
 from service.bundle.native import check_index, check_models
@@ -132,8 +132,7 @@ def _check_files(directory: Path, files: dict[str, Artifact]) -> None:
                 where=str(path),
                 todo="It was truncated or replaced: publish or copy the bundle again",
             )
-        with path.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        actual = sha256_file(path)
         if actual != artifact.sha256:
             raise BundleCorruptError(
                 f"sha256 is {actual}, the manifest says {artifact.sha256}",

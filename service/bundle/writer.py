@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from service.bundle.files import CodedStrings, StringTable, save_array, save_coded, save_strings
+from service.bundle.files import CodedStrings, StringTable, save_array, save_coded, save_strings, sha256_file
 from service.bundle.manifest import Artifact, Manifest
 from service.bundle.reader import MANIFEST, open_bundle
 
@@ -82,11 +82,9 @@ def new_bundle(root: Path) -> Iterator[Draft]:
 
 
 def _artifact(path: Path) -> Artifact:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     dtype: str | None = None
     shape: tuple[int, ...] | None = None
     if path.suffix == ".npy":
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         dtype, shape = array.dtype.str, array.shape
-    return Artifact(sha256=digest, size=path.stat().st_size, dtype=dtype, shape=shape)
+    return Artifact(sha256=sha256_file(path), size=path.stat().st_size, dtype=dtype, shape=shape)
