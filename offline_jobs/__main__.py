@@ -22,6 +22,12 @@ SET: Flag = (
     "COMMAND.FLAG=VALUE: a flag of one step, such as fit.max-epochs=10; `plotpointe-jobs COMMAND --help` and "
     "`plotpointe-train COMMAND --help` list them. May be given several times.",
 )
+JOBS: Flag = (
+    int,
+    0,
+    "Steps that may run side by side; 0: as many as there are cores, 1: one after the other, which takes least memory.",
+)
+FETCH_IMAGES: Flag = (bool, False, "Download the pictures that the items name by URL, before they are embedded.")
 WITH_DATA: Mapping[str, Flag] = {"data": DATA, "work": cli.WORK}
 
 
@@ -41,9 +47,17 @@ COMMANDS: Mapping[str, Command] = {
     "run": Command(
         "Run every step, from the shop's files to a bundle.",
         "offline_jobs.run_commands:run_all",
-        flags={**WITH_DATA, "bundles": BUNDLES, "set": SET},
+        flags={**WITH_DATA, "bundles": BUNDLES, "jobs": JOBS, "fetch_images": FETCH_IMAGES, "set": SET},
     ),
-    "status": Command("Show which stages of a work folder are done.", "offline_jobs.pipeline:print_status"),
+    "status": Command(
+        "Show what ran, how long, how much memory, what is stale.",
+        "offline_jobs.status:print_status",
+        flags={
+            "work": cli.WORK,
+            "json_lines": (bool, False, "Print one JSON object a stage instead of a table."),
+            "graph": (Path | None, None, "Draw the stages and their state into this .svg, .png or .pdf file too."),
+        },
+    ),
     "demo": Command(
         "Run every step, start the service, try three requests.",
         "offline_jobs.run_commands:run_demo_command",

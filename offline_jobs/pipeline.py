@@ -1,57 +1,55 @@
-"""All steps in order, each a process of its own: its peak memory is its own, and a crash takes nothing else with it."""
+"""All steps, each a process of its own: what is done already is skipped, what is independent runs side by side."""
 
 from __future__ import annotations
 
 import os
-import shlex
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 
-from offline_jobs.steps import STEPS, Line, Step, status_lines, table
+from offline_jobs.schedule import Start, ready, starts
+from offline_jobs.status import Line, table
+from offline_jobs.step_process import StepProcess, begin
+from offline_jobs.steps import Step, chosen
 from service.bundle.store import active_version, versions
 from service.errors import BundleMissingError, DataError, InputError, StageError
 
 POLL_S = 0.02
 GRACE_S = 1.0
-"""Ctrl-C in a terminal reaches the running step by itself; only after so many seconds is it told again."""
+"""Ctrl-C in a terminal reaches the running steps by itself; only after so many seconds are they told again."""
 
 Options = Mapping[str, Sequence[str]]
 """Command -> flags that it gets beside its folders."""
 
 
-def run_pipeline(options: Options, data: Path, work: Path, bundles: Path) -> str:
+def run_pipeline(
+    options: Options, data: Path, work: Path, bundles: Path, *, at_most: int = 0, asked: Collection[str] = ()
+) -> str:
     """Run every step that is not done already and print a table of them; returns the active bundle's version.
 
-    Raises StageError where a step fails, KeyboardInterrupt on SIGINT and SystemExit(143) on SIGTERM, after the running
-    step has ended.
+    `at_most` steps at once (0: as many as there are cores); of the optional steps those of `asked`. Raises StageError
+    where a step fails, after those that run beside it have ended, KeyboardInterrupt on SIGINT and SystemExit(143) on
+    SIGTERM.
     """
     if not data.exists():
         raise DataError("no such file or folder", where=str(data), todo="Check --data")
-    lines: list[Line] = []
+    began = time.monotonic()
+    run = _Run(options, data, work, bundles, at_most or len(os.sched_getaffinity(0)), chosen(asked))
     try:
-        for step in STEPS:
-            lines.append(
-                _run(step, [*_folders(step, data, work, bundles), *options.get(step.command, ())], work, bundles)
-            )
+        run.all()
     finally:
-        if lines:
-            Console(file=sys.stdout).print(table(lines, f"{data} > {bundles}"))
+        if run.lines:
+            order = {step.command: at for at, step in enumerate(run.steps)}
+            lines = sorted(run.lines, key=lambda line: order[line.command])
+            made = table(lines, f"{data} > {bundles}", time.monotonic() - began)
+            Console(file=sys.stdout).print(made)
     return active_version(bundles)
-
-
-def print_status(work: Path) -> None:
-    """Print how far a work folder is: each stage with the seconds and the peak memory of its last run."""
-    if not work.is_dir():
-        raise InputError("no such folder", where=str(work), todo="Check --work")
-    Console(file=sys.stdout).print(table(status_lines(work), str(work)))
 
 
 def options_of(pairs: Sequence[str]) -> dict[str, list[str]]:
@@ -72,61 +70,117 @@ def options_of(pairs: Sequence[str]) -> dict[str, list[str]]:
     return options
 
 
-def _folders(step: Step, data: Path, work: Path, bundles: Path) -> list[str]:
-    flags = ["--work", str(work)]
-    if step.reads_data:
-        flags += ["--data", str(data)]
-    if step.stage is None:
-        flags += ["--bundles", str(bundles)]
-    return flags
+class _Run:
+    """One run: which steps wait, which are busy, and what became of the others."""
 
+    def __init__(
+        self, options: Options, data: Path, work: Path, bundles: Path, at_most: int, steps: Sequence[Step]
+    ) -> None:
+        self.options, self.data, self.work, self.bundles = options, data, work, bundles
+        self.at_most = at_most
+        self.steps = tuple(steps)
+        self.waiting = list(steps)
+        self.busy: list[StepProcess] = []
+        self.finished: set[str] = set()
+        self.lines: list[Line] = []
+        self.failure: StageError | None = None
 
-def _run(step: Step, flags: Sequence[str], work: Path, bundles: Path) -> Line:
-    """Run one step to its end; StageError where it fails. Its own words go where ours go."""
-    command = [sys.executable, "-m", step.module, step.command, *flags]
-    print(f"$ {shlex.join(['python', *command[1:]])}", flush=True)
-    before = _made(step, work, bundles)
-    started = time.monotonic()
-    process = subprocess.Popen(command)
-    with _passing_signals_on(process) as asked:
-        status, peak_mib = _wait(process, asked)
-    seconds = time.monotonic() - started
-    if asked:
-        raise KeyboardInterrupt if asked[0] == signal.SIGINT else SystemExit(128 + asked[0])
-    if status != 0:
-        raise StageError(
-            f"step '{step.command}' ended with "
-            + (f"status {status}" if status > 0 else signal.strsignal(-status) or ""),
-            where=str(work),
+    def all(self) -> None:
+        """Start what can start and wait for what runs, until nothing is left or something has failed."""
+        cores = frozenset(os.sched_getaffinity(0))
+        made_here = {step.stage for step in self.steps}
+        with _ending_all(self.busy), _passing_signals_on(self.busy) as asked:
+            while self.busy or (self.waiting and self.failure is None and not asked):
+                if self.failure is None and not asked:
+                    able = ready(self.waiting, self.finished, made_here)
+                    for start in starts(able, [running.start for running in self.busy], cores, self.at_most):
+                        self._begin(start)
+                self._reap(asked)
+                if self.busy:
+                    time.sleep(POLL_S)
+                    _tell_again(self.busy, asked)
+        if asked:
+            raise KeyboardInterrupt if asked[0][0] == signal.SIGINT else SystemExit(128 + asked[0][0])
+        if self.failure is not None:
+            raise self.failure
+
+    def _begin(self, start: Start) -> None:
+        step = start.step
+        self.waiting.remove(step)
+        flags = [*self._folders(step), *self.options.get(step.command, ())]
+        terminal = not any(running.terminal for running in self.busy)
+        self.busy.append(begin(start, flags, terminal=terminal, before=self._made(step)))
+
+    def _reap(self, asked: Sequence[object]) -> None:
+        for running in list(self.busy):
+            ended = running.ended()
+            if ended is None:
+                continue
+            self.busy.remove(running)
+            status, peak_mib = ended
+            step = running.step
+            if status == 0:
+                if step.stage is not None:
+                    self.finished.add(step.stage)
+                skipped = self._made(step) == running.before
+                state = "skipped: nothing has changed" if skipped else "ran"
+                self.lines.append(Line(step.command, running.seconds, peak_mib, state))
+            elif not asked:
+                self._fail(step, status)
+
+    def _fail(self, step: Step, status: int) -> None:
+        how = f"status {status}" if status > 0 else signal.strsignal(-status) or f"signal {-status}"
+        self.failure = self.failure or StageError(
+            f"step '{step.command}' ended with {how}",
+            where=str(self.work),
             todo="Its own message stands above. Run the same command again to go on from there",
         )
-    skipped = _made(step, work, bundles) == before
-    return Line(step.command, seconds, peak_mib, "skipped: nothing has changed" if skipped else "ran")
+        if self.busy:
+            others = ", ".join(running.step.command for running in self.busy)
+            print(f"step '{step.command}' has failed; waiting for {others} to end (Ctrl-C stops)", file=sys.stderr)
 
+    def _folders(self, step: Step) -> list[str]:
+        flags = ["--work", str(self.work)]
+        if step.reads_data:
+            flags += ["--data", str(self.data)]
+        if step.stage is None:
+            flags += ["--bundles", str(self.bundles)]
+        return flags
 
-def _made(step: Step, work: Path, bundles: Path) -> object:
-    """What changes when the step does something: its stage's record, or the bundles and which is active."""
-    if step.stage is None:
+    def _made(self, step: Step) -> object:
+        """What changes when the step does something: its stage's record, or the bundles and which is active."""
+        if step.stage is None:
+            try:
+                return versions(self.bundles), active_version(self.bundles)
+            except BundleMissingError:
+                return versions(self.bundles), None
         try:
-            return versions(bundles), active_version(bundles)
-        except BundleMissingError:
-            return versions(bundles), None
-    try:
-        found = (work / step.stage / "stage.json").stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns
+            found = (self.work / step.stage / "stage.json").stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
 
 @contextmanager
-def _passing_signals_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Note SIGINT and SIGTERM in the list given out, instead of ending this process; SIGTERM goes on at once."""
-    asked: list[int] = []
+def _ending_all(busy: Sequence[StepProcess]) -> Iterator[None]:
+    """Leave no step behind, whatever goes wrong here."""
+    try:
+        yield
+    finally:
+        for running in busy:
+            running.process.terminate()
+
+
+@contextmanager
+def _passing_signals_on(busy: Sequence[StepProcess]) -> Iterator[list[tuple[int, float]]]:
+    """Note SIGINT and SIGTERM, and when, in the list given out instead of ending here; SIGTERM is passed on at once."""
+    asked: list[tuple[int, float]] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
+        asked.append((number, time.monotonic()))
         if number == signal.SIGTERM:
-            process.send_signal(number)
+            for running in busy:
+                running.process.send_signal(number)
 
     earlier = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -136,17 +190,10 @@ def _passing_signals_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]
             signal.signal(number, handler)
 
 
-def _wait(process: subprocess.Popen[bytes], asked: Sequence[int]) -> tuple[int, float]:
-    """Exit status and peak resident MiB of a child and of what it waited for."""
-    tell_again = None
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return process.returncode, usage.ru_maxrss / 1024
-        if asked and tell_again is None:
-            tell_again = time.monotonic() + GRACE_S
-        if tell_again is not None and time.monotonic() > tell_again:
-            process.send_signal(asked[-1])
-            tell_again = time.monotonic() + GRACE_S
-        time.sleep(POLL_S)
+def _tell_again(busy: Sequence[StepProcess], asked: list[tuple[int, float]]) -> None:
+    """Pass the last signal on to what still runs a while after it came, and again after as long."""
+    if asked and time.monotonic() > asked[-1][1] + GRACE_S:
+        number = asked[-1][0]
+        asked[-1] = (number, time.monotonic())
+        for running in busy:
+            running.process.send_signal(number)

@@ -18,7 +18,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from offline_jobs.embedding_shards import EncoderRecord
-from offline_jobs.steps import outdated, records
+from offline_jobs.status import outdated, records
 from offline_jobs.weights import combined_sha256
 from service.bundle.files import CodedStrings, IdTable, StringTable
 from service.bundle.manifest import Encoder, Evaluation, FaissIndex, Manifest, OnnxModel

@@ -15,11 +15,16 @@ from offline_jobs.weights import SOURCES, fetch_weights
 from service.errors import InputError
 
 
-def run_all(data: Path, work: Path, bundles: Path, set: Sequence[str]) -> None:
+def run_all(data: Path, work: Path, bundles: Path, jobs: int, fetch_images: bool, set: Sequence[str]) -> None:
     """Run every step, and print the version that is active then."""
+    if jobs < 0:
+        raise InputError(
+            f"{jobs} steps at once", where="--jobs", todo="Use 1 or more, or 0 for as many as there are cores"
+        )
     options = options_of(set)
     check_options(options)
-    print(run_pipeline(options, data, work, bundles))
+    asked = ("fetch-images",) if fetch_images else ()
+    print(run_pipeline(options, data, work, bundles, at_most=jobs, asked=asked))
 
 
 def run_demo_command(

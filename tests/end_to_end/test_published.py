@@ -10,6 +10,8 @@ import sys
 import httpx
 import pytest
 
+from offline_jobs.status import records
+from offline_jobs.steps import STAGES, STEPS
 from service.bundle.manifest import Manifest
 from service.bundle.reader import read_manifest
 from service.bundle.store import activate, active_version, versions
@@ -33,6 +35,19 @@ def test_the_run_says_what_each_step_took(built):
     for step in ("ingest", "embed-text", "fuse", "fit", "export", "index", "publish"):
         assert re.search(rf"^ +{step} +\d+\.\d +\d+ +ran *$", built.output, re.MULTILINE), step
     assert built.output.rstrip().endswith(built.version)
+
+
+def test_every_step_waits_for_what_it_reads(built):
+    """What a stage has recorded as its inputs is what the runner waits for, directly or through another stage."""
+    reads = {step.stage: set(step.reads) for step in STEPS}
+    for stage, record in records(built.work).items():
+        waited_for = set()
+        more = reads[stage]
+        while more - waited_for:
+            waited_for |= more
+            more = set().union(*(reads[name] for name in more))
+        used = {"ingest" if name == "items" else name for name in record.inputs} & set(STAGES)
+        assert used <= waited_for, stage
 
 
 def test_publishing_again_changes_nothing(built, root):

@@ -7,24 +7,11 @@ import sys
 import time
 
 import pytest
-from pydantic import BaseModel
 
 from offline_jobs.generated_shop import GeneratedShopSettings, generate_shop
-from offline_jobs.pipeline import options_of, print_status, run_pipeline
-from offline_jobs.steps import STAGES, STEPS, outdated, records, status_lines
+from offline_jobs.pipeline import options_of, run_pipeline
+from offline_jobs.steps import STAGES, STEPS
 from service.errors import DataError, InputError, StageError
-from training.stage import open_stage
-
-
-class Size(BaseModel):
-    n: int = 0
-
-
-def finish(work, name, *, n=0, **inputs):
-    """A finished stage that holds a number."""
-    with open_stage(work, name, version=1, inputs=inputs, settings=Size(n=n)) as stage:
-        if not stage.fresh:
-            (stage.out / "items.parquet").write_text(str(n))
 
 
 @pytest.fixture(scope="module")
@@ -59,29 +46,6 @@ def test_options_become_flags():
 def test_what_is_no_option_is_named(pair):
     with pytest.raises(InputError, match=r"COMMAND\.FLAG=VALUE"):
         options_of([pair])
-
-
-def test_status_knows_what_a_change_made_outdated(tmp_path, capsys):
-    finish(tmp_path, "ingest")
-    finish(tmp_path, "split", ingest=tmp_path / "ingest")
-    finish(tmp_path, "text_embeddings", items=tmp_path / "ingest" / "items.parquet")
-    finish(tmp_path, "fusion", split=tmp_path / "split", text_embeddings=tmp_path / "text_embeddings")
-    assert outdated(records(tmp_path)) == {}
-    finish(tmp_path, "ingest", n=1)
-    assert outdated(records(tmp_path)) == {"split": "ingest", "text_embeddings": "ingest", "fusion": "text_embeddings"}
-    finish(tmp_path, "split", n=1, ingest=tmp_path / "ingest")
-    assert outdated(records(tmp_path))["fusion"] == "text_embeddings"
-    states = {line.command: line.state for line in status_lines(tmp_path)}
-    assert states["ingest"] == "done"
-    assert states["fuse"] == "outdated: text_embeddings has changed"
-    assert states["graph"] == "has not run"
-    print_status(tmp_path)
-    assert "outdated: text_embeddings has changed" in capsys.readouterr().out
-
-
-def test_the_status_of_nothing_is_an_error(tmp_path):
-    with pytest.raises(InputError, match="no such folder"):
-        print_status(tmp_path / "nothing")
 
 
 def test_no_data_is_heard_of_before_anything_is_written(tmp_path):
@@ -130,3 +94,21 @@ def test_a_signal_ends_the_running_step_too(shop, tmp_path, number, status):
     assert ("interrupted; run the same command again to go on" in complaints) is (number == signal.SIGINT)
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)  # nothing of its session is left
+
+
+def test_steps_run_side_by_side_and_a_failure_waits_for_the_others(shop, tmp_path, capfd):
+    work = tmp_path / "work"
+    with pytest.raises(StageError, match="step 'split' ended with status 2"):
+        run_pipeline(options_of(["split.test-days=400"]), shop, work, tmp_path / "bundles", at_most=2)
+    said = capfd.readouterr()
+    assert "[embed-words] " in said.err, "the second of two has its name before its lines"
+    assert "step 'split' has failed; waiting for embed-words to end" in said.err
+    assert (work / "lexical_embeddings" / "stage.json").exists()
+
+
+def test_one_after_the_other_where_that_is_asked_for(shop, tmp_path, capfd):
+    work = tmp_path / "work"
+    with pytest.raises(StageError, match="step 'split' ended with status 2"):
+        run_pipeline(options_of(["split.test-days=400"]), shop, work, tmp_path / "bundles", at_most=1)
+    assert "embed-words" not in capfd.readouterr().out
+    assert not (work / "lexical_embeddings").exists()
