@@ -47,7 +47,14 @@ COMMANDS: Mapping[str, Command] = {
     "run": Command(
         "Run every step, from the shop's files to a bundle.",
         "offline_jobs.run_commands:run_all",
-        flags={**WITH_DATA, "bundles": BUNDLES, "jobs": JOBS, "fetch_images": FETCH_IMAGES, "set": SET},
+        flags={
+            **WITH_DATA,
+            "bundles": BUNDLES,
+            "until": (str | None, None, "Run only this step and what it needs; `graph` for data without a model."),
+            "jobs": JOBS,
+            "fetch_images": FETCH_IMAGES,
+            "set": SET,
+        },
     ),
     "status": Command(
         "Show what ran, how long, how much memory, what is stale.",

@@ -23,6 +23,7 @@ import numpy as np
 
 from offline_jobs.pipeline import Options, run_pipeline
 from service.bundle.files import load_array, load_ids
+from service.bundle.store import active_version
 from service.client import RecommendationClient
 from service.errors import NotReadyError, PortBusyError, StageError
 
@@ -77,7 +78,8 @@ def run_demo(options: Options, places: Places, *, rest_port: int, grpc_port: int
     if data is None:
         data = places.raw
         generate(options.get("generate", ()), data)
-    version = run_pipeline(options, data, places.work, places.bundles)
+    run_pipeline(options, data, places.work, places.bundles)
+    version = active_version(places.bundles)
     with serving(places, rest_port, grpc_port) as service:
         show(service, known_shopper(places.bundles / version))
         if not once:

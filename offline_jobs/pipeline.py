@@ -29,18 +29,25 @@ Options = Mapping[str, Sequence[str]]
 
 
 def run_pipeline(
-    options: Options, data: Path, work: Path, bundles: Path, *, at_most: int = 0, asked: Collection[str] = ()
-) -> str:
-    """Run every step that is not done already and print a table of them; returns the active bundle's version.
+    options: Options,
+    data: Path,
+    work: Path,
+    bundles: Path,
+    *,
+    at_most: int = 0,
+    asked: Collection[str] = (),
+    until: str | None = None,
+) -> None:
+    """Run every step that is not done already and print a table of them.
 
-    `at_most` steps at once (0: as many as there are cores); of the optional steps those of `asked`. Raises StageError
-    where a step fails, after those that run beside it have ended, KeyboardInterrupt on SIGINT and SystemExit(143) on
-    SIGTERM.
+    `at_most` steps at once (0: as many as there are cores); of the optional steps those of `asked`; with `until` only
+    that step and what it needs. Raises StageError where a step fails, after those that run beside it have ended,
+    KeyboardInterrupt on SIGINT and SystemExit(143) on SIGTERM.
     """
     if not data.exists():
         raise DataError("no such file or folder", where=str(data), todo="Check --data")
     began = time.monotonic()
-    run = _Run(options, data, work, bundles, at_most or len(os.sched_getaffinity(0)), chosen(asked))
+    run = _Run(options, data, work, bundles, at_most or len(os.sched_getaffinity(0)), chosen(asked, until))
     try:
         run.all()
     finally:
@@ -49,7 +56,6 @@ def run_pipeline(
             lines = sorted(run.lines, key=lambda line: order[line.command])
             made = table(lines, f"{data} > {bundles}", time.monotonic() - began)
             Console(file=sys.stdout).print(made)
-    return active_version(bundles)
 
 
 def options_of(pairs: Sequence[str]) -> dict[str, list[str]]:

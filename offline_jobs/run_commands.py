@@ -12,19 +12,27 @@ from offline_jobs.pipeline import options_of, run_pipeline
 from offline_jobs.publish import PublishSettings, run_publish
 from offline_jobs.steps import STEPS
 from offline_jobs.weights import SOURCES, fetch_weights
+from service.bundle.store import active_version
 from service.errors import InputError
 
 
-def run_all(data: Path, work: Path, bundles: Path, jobs: int, fetch_images: bool, set: Sequence[str]) -> None:
-    """Run every step, and print the version that is active then."""
+def run_all(
+    data: Path, work: Path, bundles: Path, until: str | None, jobs: int, fetch_images: bool, set: Sequence[str]
+) -> None:
+    """Run every step, or those up to `until`, and print the version that is active then."""
     if jobs < 0:
         raise InputError(
             f"{jobs} steps at once", where="--jobs", todo="Use 1 or more, or 0 for as many as there are cores"
         )
+    commands = [step.command for step in STEPS]
+    if until is not None and until not in commands:
+        raise InputError(f"there is no step {until!r}", where="--until", todo=f"Steps are {', '.join(commands)}")
     options = options_of(set)
     check_options(options)
-    asked = ("fetch-images",) if fetch_images else ()
-    print(run_pipeline(options, data, work, bundles, at_most=jobs, asked=asked))
+    asked = ("fetch-images",) if fetch_images or until == "fetch-images" else ()
+    run_pipeline(options, data, work, bundles, at_most=jobs, asked=asked, until=until)
+    if until in (None, "publish"):
+        print(active_version(bundles))
 
 
 def run_demo_command(

@@ -55,6 +55,18 @@ STAGES = tuple(step.stage for step in STEPS if step.stage is not None)
 OPTIONAL = frozenset(step.command for step in STEPS if step.optional)
 
 
-def chosen(asked: Collection[str] = ()) -> tuple[Step, ...]:
-    """The steps of a run: all that are not optional, and those of `asked`; what is left out is not waited for."""
-    return tuple(step for step in STEPS if not step.optional or step.command in asked)
+def chosen(asked: Collection[str] = (), until: str | None = None) -> tuple[Step, ...]:
+    """The steps of a run: all that are not optional, and those of `asked`; what is left out is not waited for.
+
+    With `until`, that command and those alone that it needs, directly or through another.
+    """
+    steps = tuple(step for step in STEPS if not step.optional or step.command in asked)
+    if until is None:
+        return steps
+    needed: set[str | None] = set()
+    kept = []
+    for step in reversed(steps):
+        if step.command == until or step.stage in needed:
+            kept.append(step)
+            needed.update(step.reads)
+    return tuple(reversed(kept))

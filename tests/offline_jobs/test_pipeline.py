@@ -10,6 +10,7 @@ import pytest
 
 from offline_jobs.generated_shop import GeneratedShopSettings, generate_shop
 from offline_jobs.pipeline import options_of, run_pipeline
+from offline_jobs.run_commands import run_all
 from offline_jobs.steps import STAGES, STEPS
 from service.errors import DataError, InputError, StageError
 
@@ -104,6 +105,16 @@ def test_steps_run_side_by_side_and_a_failure_waits_for_the_others(shop, tmp_pat
     assert "[embed-words] " in said.err, "the second of two has its name before its lines"
     assert "step 'split' has failed; waiting for embed-words to end" in said.err
     assert (work / "lexical_embeddings" / "stage.json").exists()
+
+
+def test_a_run_until_a_step_ends_there(shop, tmp_path, capfd):
+    work = tmp_path / "work"
+    run_pipeline({}, shop, work, tmp_path / "bundles", until="split")
+    assert sorted(path.name for path in work.iterdir() if not path.name.startswith(".")) == ["ingest", "split"]
+    with pytest.raises(InputError, match="there is no step 'splitt'"):
+        run_all(shop, work, tmp_path / "bundles", "splitt", 0, False, [])
+    with pytest.raises(InputError, match="-1 steps at once"):
+        run_all(shop, work, tmp_path / "bundles", None, -1, False, [])
 
 
 def test_one_after_the_other_where_that_is_asked_for(shop, tmp_path, capfd):

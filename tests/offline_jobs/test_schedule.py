@@ -54,6 +54,12 @@ def test_an_optional_step_is_waited_for_only_where_it_runs():
     assert [step.command for step in chosen(["fetch-images"])] == [step.command for step in STEPS]
 
 
+def test_a_run_until_a_step_has_what_it_needs_and_no_more():
+    assert [step.command for step in chosen(until="embed-words")] == ["ingest", "embed-words"]
+    assert [step.command for step in chosen(until="graph")] == [step.command for step in chosen()][:7]
+    assert chosen(until="publish") == chosen()
+
+
 def test_no_step_reads_what_a_later_one_makes():
     made = set()
     for step in STEPS:
