@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from service.errors import StageError
 
 Vectors = npt.NDArray[np.float32]
 Status = npt.NDArray[np.int8]
@@ -41,31 +43,54 @@ class EncoderRecord(BaseModel):
     """fp32, bf16 or fp16: what the encoder computed in. Vectors are stored as float32."""
     input_size: int
     """Longest text in tokens, or side of the square image in pixels, that the encoder sees."""
+    projection: str | None = None
+    """How the encoder's own numbers became `width` of them; None where they are its own."""
 
 
 def encode_in_shards(
     scratch: Path, rows: int, *, width: int, shard_size: int, label: str, encode: EncodeShard
 ) -> tuple[Vectors, Status]:
-    """Encode rows 0..rows-1 shard by shard, keeping those that an earlier, killed run finished.
+    """Encode rows 0..rows-1 shard by shard (`finish_shards`) and hand them back in memory.
 
-    A shard is written whole or not at all, and what it holds depends on its rows alone: a resumed run ends with the
-    same bytes as one that was never stopped. Returns vectors (rows, width) float32 and status (rows,) int8.
+    Returns vectors (rows, width) float32 and status (rows,) int8.
     """
+    finish_shards(scratch, rows, width=width, shard_size=shard_size, label=label, encode=encode)
     vectors = np.zeros((rows, width), np.float32)
     status = np.zeros(rows, np.int8)
+    for start, found, states in finished_shards(scratch, rows, width=width, shard_size=shard_size):
+        here = slice(start, start + len(states))
+        vectors[here], status[here] = found, states
+    return vectors, status
+
+
+def finish_shards(scratch: Path, rows: int, *, width: int, shard_size: int, label: str, encode: EncodeShard) -> None:
+    """Encode rows 0..rows-1 into shards below `scratch`, but for those that an earlier, killed run finished.
+
+    A shard is written whole or not at all, and what it holds depends on its rows alone: a resumed run ends with the
+    same bytes as one that was never stopped. No more than one shard is in memory.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(label, total=rows)
         for number, start in enumerate(range(0, rows, shard_size)):
             stop = min(start + shard_size, rows)
-            path = scratch / f"shard-{number:05d}.npz"
-            shard = read_shard(path, stop - start, width)
-            if shard is None:
-                shard = encode(start, stop, lambda done: progress.advance(task, done))
-                write_shard(path, *shard)
+            path = _shard(scratch, number)
+            if read_shard(path, stop - start, width) is None:
+                write_shard(path, *encode(start, stop, lambda done: progress.advance(task, done)))
             progress.update(task, completed=stop)
-            vectors[start:stop], status[start:stop] = shard
-    return vectors, status
+
+
+def finished_shards(scratch: Path, rows: int, *, width: int, shard_size: int) -> Iterator[tuple[int, Vectors, Status]]:
+    """Each shard's first row, vectors and status, in order. Raises StageError where one is not finished."""
+    for number, start in enumerate(range(0, rows, shard_size)):
+        shard = read_shard(_shard(scratch, number), min(shard_size, rows - start), width)
+        if shard is None:
+            raise StageError("a shard is gone", where=str(_shard(scratch, number)), todo="Run the stage again")
+        yield start, *shard
+
+
+def _shard(scratch: Path, number: int) -> Path:
+    return scratch / f"shard-{number:05d}.npz"
 
 
 def write_shard(path: Path, vectors: Vectors, status: Status) -> None:

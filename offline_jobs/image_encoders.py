@@ -1,34 +1,38 @@
-"""The two image encoders, both 512-d: open_clip's ViT-B/32 where weights are given, else ImageNet's ResNet-18.
+"""The offline image encoders: ImageNet's networks before their classes, through onnxruntime in fp32.
 
-| encoder | input | computed by |
+| setting | network | features |
 |---|---|---|
-| `ViT-B-32` (Radford et al. 2021, open_clip) | 224 x 224, open_clip's own preprocessing | torch |
-| `resnet18-imagenet` (He et al. 2015), before its classes | 224 x 224, fitted, padded with white | onnxruntime |
+| `efficientnet-lite0` | EfficientNet-Lite0 (Tan and Le 2019) | 1280, projected to 512 |
+| `mobilenetv2` | MobileNetV2 (Sandler et al. 2018) | 1280, projected to 512 |
+| `resnet18` | ResNet-18 (He et al. 2015) | 512, likewise |
+
+All take the whole picture, fitted into 224 x 224 and padded with white. All give the square root of their features,
+which `image_projection` turns into the 512 numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
-from offline_jobs.compute import DTYPES
-from offline_jobs.torchvision_cpu import mend_torchvision
+from offline_jobs.array_types import FloatArray
+from offline_jobs.inverted_residuals import EFFICIENTNET_LITE0, MOBILENET_V2, InvertedResiduals, build_onnx, read_state
 from service.errors import StageError
 
 WIDTH = 512
+"""Length of the vectors that every encoder gives in the end: what the fusion takes."""
 SIDE = 224
-ARCHITECTURE = "ViT-B-32"
-RESNET = "resnet18-imagenet"
 RESNET_FILE = "resnet18.onnx"
-HUB_FILE = "open_clip_model.safetensors"
+WHITE = (255, 255, 255)
 
-Pixels = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+"""uint8 (side, side, 3) RGB."""
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -37,19 +41,25 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 class ImageEncoder(Protocol):
     """Turns RGB images into vectors on one core; both methods may be called from many threads at once."""
 
-    def prepare(self, image: Image.Image) -> Pixels:
-        """One RGB image to float32 (3, 224, 224), normalised as the encoder was trained."""
+    width: int
+    """Length of a vector."""
+
+    def prepare(self, image: Image.Image) -> npt.NDArray[Any]:
+        """One RGB image to the array that `encode` takes stacked."""
         ...
 
-    def encode(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """float32 (batch, 3, 224, 224) to float32 (batch, 512), not normalised."""
+    def encode(self, pixels: npt.NDArray[Any]) -> FloatArray:
+        """(batch, ...) of what `prepare` gives to float32 (batch, width), not normalised."""
         ...
 
 
-class ResNetEncoder:
-    """ResNet-18's 512 features before its class layer, through onnxruntime in fp32."""
+class OnnxEncoder:
+    """An ONNX model on one thread a call; on CUDA where onnxruntime was built for it. An ImageEncoder.
 
-    def __init__(self, folder: Path, device: str) -> None:
+    The features are means of ReLU outputs, so none is below zero; their roots are what `encode` gives.
+    """
+
+    def __init__(self, model: bytes | Path, width: int, device: str) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -58,106 +68,72 @@ class ResNetEncoder:
         wanted = ["CUDAExecutionProvider"] if device == "cuda" else []
         able = onnxruntime.get_available_providers()
         providers = [p for p in wanted if p in able] + ["CPUExecutionProvider"]
-        path = folder / RESNET_FILE
+        given = model if isinstance(model, bytes) else str(model)
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            self.session = onnxruntime.InferenceSession(given, options, providers=providers)
         except (RuntimeError, ValueError, onnxruntime.capi.onnxruntime_pybind11_state.NoSuchFile) as error:
             raise StageError(
                 f"the image encoder cannot be loaded: {error}",
-                where=str(path),
-                todo=f"Give a folder with {RESNET_FILE}",
+                where="its weights" if isinstance(model, bytes) else str(model),
+                todo="Run `plotpointe-jobs weights` again, or give the weights' folder",
             ) from error
-        self.input = self.session.get_inputs()[0].name
+        self.width = width
+        self.input = self.session.get_inputs()[0]
 
     def prepare(self, image: Image.Image) -> Pixels:
         """See ImageEncoder. The whole product stays in view: fitted into the square, the rest white."""
-        square = ImageOps.pad(image, (SIDE, SIDE), Image.Resampling.BILINEAR, color=(255, 255, 255))
-        scaled = np.asarray(square, np.float32) / 255
-        return np.ascontiguousarray(((scaled - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1))
+        return np.asarray(fitted(image, SIDE))
 
-    def encode(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """See ImageEncoder."""
-        return np.asarray(self.session.run(None, {self.input: pixels})[0], np.float32)
-
-
-class ClipEncoder:
-    """open_clip's ViT-B/32 image tower."""
-
-    def __init__(self, weights: ClipWeights, device: str, precision: str) -> None:
-        mend_torchvision()
-        import open_clip
-
-        try:
-            model, _, transform = open_clip.create_model_and_transforms(
-                weights.architecture, pretrained=weights.pretrained, require_pretrained=True
-            )
-        except (RuntimeError, ValueError, OSError, KeyError) as error:
-            raise StageError(
-                f"open_clip cannot load these weights: {error}",
-                where=str(weights.path),
-                todo=f"They must be a whole open_clip state of {ARCHITECTURE} in safetensors",
-            ) from error
-        if model.visual.output_dim != WIDTH:
-            raise StageError(
-                f"this model gives {model.visual.output_dim} numbers an image, the fusion takes {WIDTH}",
-                where=weights.pretrained or weights.architecture,
-                todo=f"Choose weights of {ARCHITECTURE}",
-            )
-        self.tower = model.visual.to(device=device, dtype=DTYPES[precision]).eval()
-        self.transform: Callable[[Image.Image], torch.Tensor] = transform
-        self.device, self.dtype = device, DTYPES[precision]
-
-    def prepare(self, image: Image.Image) -> Pixels:
-        """See ImageEncoder."""
-        return self.transform(image).numpy()
-
-    def encode(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """See ImageEncoder."""
-        with torch.inference_mode():
-            batch = torch.from_numpy(pixels).to(device=self.device, dtype=self.dtype)
-            vectors: npt.NDArray[np.float32] = self.tower(batch).float().cpu().numpy()
-        return vectors
+    def encode(self, pixels: Pixels) -> FloatArray:
+        """See ImageEncoder; uint8 (batch, side, side, 3)."""
+        given: npt.NDArray[Any] = pixels if self.input.type == "tensor(uint8)" else imagenet_pixels(pixels)
+        features = np.asarray(self.session.run(None, {self.input.name: given})[0], np.float32)
+        return np.sqrt(np.maximum(features, 0))
 
 
-class ClipWeights:
-    """Where ViT-B/32's weights are: resolved from a path, a hub name, or one of open_clip's own tags.
+def fitted(image: Image.Image, side: int) -> Image.Image:
+    """The whole image in the middle of a white square. Far too large ones are halved first, which costs little."""
+    scale = side / max(image.size)
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    small = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if small.size == (side, side):
+        return small
+    square = Image.new("RGB", (side, side), WHITE)
+    square.paste(small, ((side - width) // 2, (side - height) // 2))
+    return square
 
-    `architecture` and `pretrained` are what open_clip's factory takes, `path` is the file on disk.
-    """
 
-    def __init__(self, given: str) -> None:
-        self.given, self.architecture = given, ARCHITECTURE
-        self.pretrained: str | None = given
-        self.source = f"open_clip {given}"
-        if Path(given).is_file():
-            if Path(given).suffix != ".safetensors":
-                raise StageError("only safetensors weights are read", where=given, todo="Convert the file first")
-            self.path, self.source = Path(given), "local file"
-            return
-        try:
-            self.path = self._from_hub(given) if "/" in given else self._from_tag(given)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise StageError(
-                f"neither a file, nor a hub name, nor a tag of open_clip that can be reached ({error})",
-                where=f"clip_weights {given}",
-                todo="Give a .safetensors file's path, or leave it out for the offline encoder",
-            ) from error
+def imagenet_pixels(pixels: Pixels) -> FloatArray:
+    """uint8 (batch, side, side, 3) to float32 (batch, 3, side, side), normalised as torchvision's models take it."""
+    scale, shift = 1 / (255 * IMAGENET_STD), IMAGENET_MEAN / IMAGENET_STD
+    turned = pixels.transpose(0, 3, 1, 2)
+    out = np.multiply(turned, scale[:, None, None], dtype=np.float32, order="C")
+    out -= shift[:, None, None]
+    return out
 
-    def _from_hub(self, name: str) -> Path:
-        from huggingface_hub import hf_hub_download
 
-        path = Path(hf_hub_download(name, HUB_FILE))
-        self.architecture, self.pretrained, self.source = f"hf-hub:{name}", None, f"hub {name}"
-        return path
+@dataclass(frozen=True)
+class OfflineEncoder:
+    """An encoder that needs no model hub: its weights are in a package."""
 
-    def _from_tag(self, tag: str) -> Path:
-        mend_torchvision()
-        import open_clip
+    weights: str
+    """Its name in `offline_jobs.weights.SOURCES`, and in `encoder.json`."""
+    features: int
+    """Numbers that the network gives an image."""
+    open: Callable[[Path], bytes | Path]
+    """The folder of the weights to an ONNX model."""
 
-        config = open_clip.get_pretrained_cfg(ARCHITECTURE, tag)
-        if not config:
-            tags = ", ".join(open_clip.list_pretrained_tags_by_model(ARCHITECTURE))
-            raise ValueError(f"open_clip's tags are {tags}")
-        if config.get("quick_gelu"):
-            self.architecture = f"{ARCHITECTURE}-quickgelu"
-        return Path(open_clip.download_pretrained(config))
+    def load(self, folder: Path, device: str) -> OnnxEncoder:
+        """The encoder with the weights of `folder`. Raises StageError where they are not what they must be."""
+        return OnnxEncoder(self.open(folder), self.features, device)
+
+
+def _built(network: InvertedResiduals) -> Callable[[Path], bytes]:
+    return lambda folder: build_onnx(read_state(folder / network.file, network.sha256), network, SIDE)
+
+
+OFFLINE: Mapping[str, OfflineEncoder] = {
+    "efficientnet-lite0": OfflineEncoder("efficientnet-lite0-imagenet", 1280, _built(EFFICIENTNET_LITE0)),
+    "mobilenetv2": OfflineEncoder("mobilenetv2-imagenet", 1280, _built(MOBILENET_V2)),
+    "resnet18": OfflineEncoder("resnet18-imagenet", 512, lambda folder: folder / RESNET_FILE),
+}

@@ -1,16 +1,19 @@
-"""Opening an item's image: from `dir/file.jpg` or `archive.tar::member.jpg` below the data folder, to bytes, to RGB.
+"""Opening an item's image, to bytes, to RGB: `dir/file.jpg` or `archive.tar::member.jpg` below the data folder, or a
+URL whose picture has been fetched.
 
-A reference that leads outside the data folder, a URL, a missing file, a broken or truncated image and a decompression
-bomb each end as an UnusableImage with a reason that is counted; none of them stops the run. An archive that is itself
-missing or broken does stop it: that is a wrong path, not a broken image.
+A reference that leads outside its folder, a URL that was not fetched, a missing file, a broken or truncated image and
+a decompression bomb each end as an UnusableImageError with a reason that is counted; none of them stops the run. An
+archive that is itself missing or broken does stop it: that is a wrong path, not a broken image.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import tarfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from io import BytesIO
@@ -19,6 +22,7 @@ from types import TracebackType
 
 from PIL import Image, ImageOps
 
+from offline_jobs.fetched_images import Fetched
 from service.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -38,6 +42,12 @@ class ImageStatus(IntEnum):
     UNREADABLE = 6
     TOO_LARGE = 7
     TOO_SMALL = 8
+    FETCH_REFUSED = 9
+    FETCH_FAILED = 10
+
+
+NOT_OURS = {"refused": ImageStatus.FETCH_REFUSED, "failed": ImageStatus.FETCH_FAILED}
+"""The ledger's states of a URL without a picture."""
 
 
 class UnusableImageError(Exception):
@@ -63,6 +73,10 @@ class ImageStore:
 
     data: Path
     bounds: Bounds = field(default_factory=Bounds)
+    images: Path | None = None
+    """The folder of the fetched pictures, where there is one."""
+    fetched: Mapping[str, Fetched] = field(default_factory=dict)
+    """What became of each URL; its files are below `images`."""
     _archives: dict[str, _Archive] = field(default_factory=dict)
 
     def __enter__(self) -> ImageStore:
@@ -89,11 +103,31 @@ class ImageStore:
         if not reference:
             raise UnusableImageError(ImageStatus.NO_REFERENCE)
         if "://" in reference:
-            raise UnusableImageError(ImageStatus.NOT_FETCHED)
+            return _read_file(*self._fetched_file(reference), self.bounds)
         name, _, member = reference.partition("::")
-        if not _inside(self.data, name):
+        if not member:
+            return _read_file(self.data, name, self.bounds)
+        if name not in self._archives:
             raise UnusableImageError(ImageStatus.OUTSIDE_DATA)
-        return self._archives[name].read(member, self.bounds) if member else _read_file(self.data / name, self.bounds)
+        return self._archives[name].read(member, self.bounds)
+
+    def digest(self, reference: str | None) -> str:
+        """sha256 of the bytes behind a reference, in hex; the ledger's own for a fetched picture, which is not read.
+
+        Raises UnusableImageError where there are none to be had.
+        """
+        if reference and "://" in reference:
+            self._fetched_file(reference)
+            return str(self.fetched[reference].sha256)
+        return hashlib.sha256(self.read(reference)).hexdigest()
+
+    def _fetched_file(self, url: str) -> tuple[Path, str]:
+        found = self.fetched.get(url)
+        if found is None or self.images is None:
+            raise UnusableImageError(ImageStatus.NOT_FETCHED)
+        if found.state != "ok" or found.file is None:
+            raise UnusableImageError(NOT_OURS[found.state])
+        return self.images, found.file
 
 
 def decode(content: bytes, bounds: Bounds, *, side: int) -> Image.Image:
@@ -125,13 +159,16 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, layer).convert("RGB")
 
 
-def _inside(data: Path, name: str) -> bool:
-    """Whether `name` stays below the data folder, symbolic links followed."""
-    return (data / name).resolve().is_relative_to(data.resolve())
+def _inside(folder: Path, name: str) -> bool:
+    """Whether `name` stays below the folder, symbolic links followed."""
+    return (folder / name).resolve().is_relative_to(folder.resolve())
 
 
-def _read_file(path: Path, bounds: Bounds) -> bytes:
+def _read_file(folder: Path, name: str, bounds: Bounds) -> bytes:
+    path = folder / name
     try:
+        if not _inside(folder, name):
+            raise UnusableImageError(ImageStatus.OUTSIDE_DATA)
         if not path.is_file():
             raise UnusableImageError(ImageStatus.MISSING)
         if path.stat().st_size > bounds.max_bytes:

