@@ -1,25 +1,33 @@
 """k nearest items by cosine: exact, and approximate with its measured recall beside it.
 
-Exact means exact: faiss proposes a few more than k in float32, the proposals are scored again in float64, and a row
-whose last proposal is as good as its k-th (many equal items) gets all that could tie. Ties go to the lower item_row.
+Exact means exact: float32 proposes all that could be a neighbour, float64 decides, and ties go to the lower item_row.
+Approximate differs in one thing: some neighbours are not proposed. The parts:
+
+    knn_equal   equal vectors are searched for once
+    knn_exact   rows against all, or all pairs of blocks once
+    knn_join    lists of similar items against their nearest lists: approximate
+    knn_rank    float64 cosines and the order of ties
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import faiss
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from offline_jobs.array_types import BoolArray, FloatArray, IntArray, RowArray
+from offline_jobs.knn_equal import Distinct, distinct, spread
+from offline_jobs.knn_exact import all_pairs, by_rows
+from offline_jobs.knn_join import Lists, join, make_lists
+from offline_jobs.knn_rank import Scores
 
-SPARE = 12
-"""Proposals beyond k; rows with more equal items than that take the slow way."""
-ROUNDING = 1e-5
-"""float32 dot products of unit vectors are nearer than this to the true cosine."""
+log = logging.getLogger(__name__)
+
+ALL_PAIRS_FROM = 50_000
+"""From so many distinct vectors, looking at each pair once pays for the approximate search that must go before it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,8 @@ class Knn:
     is_exact: bool
     recall: float
     """Share of the exact neighbours that are here: 1 where exact, measured on a sample where approximate."""
+    probes: int = 0
+    """Lists that each list of the approximate search was compared with; 0 where exact."""
 
     def num_edges(self) -> int:
         """Directed edges."""
@@ -47,85 +57,62 @@ def nearest(
     k: int,
     *,
     exact_up_to: int = 100_000,
-    ef_search: int = 128,
+    recall: float = 0.98,
+    min_recall: float = 0.95,
     recall_sample: int = 1_000,
     seed: int = 0,
+    device: str | None = None,
+    scratch: Path | None = None,
     title: str = "knn",
 ) -> Knn:
-    """The k nearest present items of each present item, not itself: exact up to so many items, HNSW beyond.
+    """The k nearest present items of each present item, not itself: exact up to so many items, approximate beyond.
 
     vectors (items, d) float32, unit rows where `present` (items,); absent rows have no edge and nobody has one to them.
+    recall: what the approximate search is set to reach; where it measures less than `min_recall` all the same, it
+    looks at twice as many lists, and at last gives way to exact search. device: a torch device that searches all rows
+    exactly whatever their number, such as "cuda". scratch: a folder in which a long exact search keeps its state.
     """
-    rows = np.flatnonzero(present)
-    if len(rows) <= exact_up_to:
-        return exact_nearest(vectors, present, k, title=title)
-    approximate = approximate_nearest(vectors, present, k, ef_search=ef_search)
-    sample = np.sort(np.random.default_rng(seed).choice(rows, min(recall_sample, len(rows)), replace=False))
-    exact = exact_nearest(vectors, present, k, queries=sample, title=f"{title}: recall")
-    return Knn(
-        approximate.neighbors,
-        approximate.weights,
-        is_exact=False,
-        recall=recall_against(exact.neighbors[sample], approximate.neighbors[sample]),
-    )
+    groups, table = _distinct_table(vectors, present)
+    exact_only = int(present.sum()) <= exact_up_to or device is not None
+    if len(groups) < 2 or exact_only:
+        return _exact(table, groups, len(vectors), k, device=device, scratch=scratch, title=title, seed=seed)
+    rng = np.random.default_rng(seed)
+    samples = [np.sort(rng.choice(len(groups), min(recall_sample, len(groups)), replace=False)) for _ in "ab"]
+    truths = [by_rows(table, sample, k, title=f"{title}: recall") for sample in samples]
+    lists = make_lists(table, seed)
+    probes = enough_probes(lists.recall(samples[0], truths[0][0]), recall)
+    while True:
+        found, scores = join(table, lists, probes, k, title=title)
+        # Measured on items that had no part in choosing the number of lists.
+        measured = _item_recall(table, groups, samples[1], truths[1], (found[samples[1]], scores[samples[1]]))
+        if measured >= min_recall:
+            log.info("%s: recall %.4f with %d lists", title, measured, probes)
+            return _as_items(table, groups, found, scores, len(vectors), recall=measured, probes=probes)
+        if probes >= lists.probes.shape[1]:
+            log.warning("%s: recall %.4f even with %d lists; searching exactly", title, measured, probes)
+            return _exact(
+                table,
+                groups,
+                len(vectors),
+                k,
+                scratch=scratch,
+                title=title,
+                seed=seed,
+                bounds=lambda: _kth(scores),
+            )
+        log.warning("%s: recall %.4f with %d lists, below %.4f; looking further", title, measured, probes, min_recall)
+        probes = min(2 * probes, lists.probes.shape[1])
 
 
-def exact_nearest(
-    vectors: FloatArray,
-    present: BoolArray,
-    k: int,
-    *,
-    queries: RowArray | None = None,
-    block: int = 1_024,
-    title: str = "knn",
-) -> Knn:
-    """Exact neighbours of `queries` (item rows, all present items by default); rows not asked for are left empty."""
-    result = _empty(len(vectors), k)
-    rows = np.flatnonzero(present)
-    asked = rows if queries is None else np.asarray(queries, dtype=np.int64)
-    asked = asked[present[asked]]
-    if len(rows) < 2 or not len(asked):
-        return result
-    table = np.ascontiguousarray(vectors[rows], dtype=np.float32)
-    index = faiss.IndexFlatIP(table.shape[1])
-    index.add(table)
-    want = min(k + 1 + SPARE, len(rows))  # itself is among them
-    blocks = [asked[start : start + block] for start in range(0, len(asked), block)]
-    for part in track(blocks, description=title, console=Console(stderr=True), transient=True):
-        scores, places = index.search(np.ascontiguousarray(vectors[part], dtype=np.float32), want)
-        found = rows[places]
-        _store(result, part, *_best(vectors, part, found, k))
-        if want < len(rows):
-            # The k-th neighbour scores at least as the (k+1)-th proposal; all that could tie with it must be proposed.
-            least = scores[:, k] - ROUNDING
-            unsure = np.flatnonzero(scores[:, -1] >= least)
-            for few in np.array_split(unsure, -(-len(unsure) // 256)) if len(unsure) else []:
-                everything = vectors[part[few]] @ table.T
-                for at, all_scores in zip(few, everything, strict=True):
-                    possible = rows[np.flatnonzero(all_scores >= least[at])]
-                    _store(result, part[at : at + 1], *_best(vectors, part[at : at + 1], possible[None, :], k))
-    return result
+def exact_nearest(vectors: FloatArray, present: BoolArray, k: int, *, title: str = "knn") -> Knn:
+    """The exact k nearest present items of each present item; see `nearest`."""
+    return nearest(vectors, present, k, exact_up_to=len(vectors), title=title)
 
 
-def approximate_nearest(
-    vectors: FloatArray, present: BoolArray, k: int, *, ef_search: int = 128, ef_construction: int = 120
-) -> Knn:
-    """Neighbours by HNSW32 over inner product; `recall` is not measured here (NaN), see `nearest`."""
-    result = _empty(len(vectors), k)
-    rows = np.flatnonzero(present)
-    if len(rows) < 2:
-        return result
-    table = np.ascontiguousarray(vectors[rows], dtype=np.float32)
-    index = faiss.IndexHNSWFlat(table.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = ef_construction
-    index.hnsw.efSearch = max(ef_search, k + 1)
-    index.add(table)
-    for start in range(0, len(rows), 4_096):
-        part = rows[start : start + 4_096]
-        _, places = index.search(table[start : start + 4_096], min(k + 1, len(rows)))
-        found = np.where(places >= 0, rows[places], -1)
-        _store(result, part, *_best(vectors, part, found, k))
-    return Knn(result.neighbors, result.weights, is_exact=False, recall=float("nan"))
+def enough_probes(by_probes: Scores, recall: float) -> int:
+    """The fewest lists whose share of the exact neighbours, by number of lists (probes,), is `recall`; else all."""
+    enough = np.flatnonzero(by_probes >= recall)
+    return int(enough[0]) + 1 if len(enough) else len(by_probes)
 
 
 def recall_against(exact: IntArray, approximate: IntArray) -> float:
@@ -135,25 +122,58 @@ def recall_against(exact: IntArray, approximate: IntArray) -> float:
     return float(hit.sum() / max(int(there.sum()), 1))
 
 
-def _empty(items: int, k: int) -> Knn:
-    return Knn(np.full((items, k), -1, np.int32), np.zeros((items, k), np.float32), is_exact=True, recall=1.0)
+def _distinct_table(vectors: FloatArray, present: BoolArray) -> tuple[Distinct, FloatArray]:
+    """Groups of equal vectors and the distinct ones (groups, d); no copy where all are present and distinct."""
+    groups = distinct(vectors, np.flatnonzero(present).astype(np.int32))
+    if len(groups) == len(vectors):
+        return groups, np.ascontiguousarray(vectors, dtype=np.float32)
+    return groups, np.ascontiguousarray(vectors[groups.first], dtype=np.float32)
 
 
-def _store(result: Knn, rows: RowArray, neighbors: IntArray, weights: FloatArray) -> None:
-    width = neighbors.shape[1]
-    result.neighbors[rows, :width] = neighbors
-    result.weights[rows, :width] = weights
+def _exact(
+    table: FloatArray,
+    groups: Distinct,
+    items: int,
+    k: int,
+    *,
+    device: str | None = None,
+    scratch: Path | None = None,
+    title: str,
+    seed: int,
+    bounds: Callable[[], Scores] | None = None,
+) -> Knn:
+    if device is None and len(groups) >= ALL_PAIRS_FROM:
+
+        def by_lists() -> Scores:
+            return _kth(join(table, make_lists(table, seed), 16, k, title=f"{title}: bounds")[1])
+
+        found, scores = all_pairs(table, bounds or by_lists, k, scratch=scratch, title=title)
+    else:
+        found, scores = by_rows(table, np.arange(len(groups)), k, device=device, title=title)
+    return _as_items(table, groups, found, scores, items, recall=1.0, probes=0)
 
 
-def _best(vectors: FloatArray, rows: RowArray, found: RowArray, k: int) -> tuple[IntArray, FloatArray]:
-    """The k best of `found` (rows or 1, m; -1 for none) for each row by float64 cosine, then by lower item_row."""
-    found = np.broadcast_to(found, (len(rows), found.shape[1]))
-    scores = np.empty(found.shape, np.float64)
-    for at, row in enumerate(rows):
-        scores[at] = (vectors[found[at]].astype(np.float64) * vectors[row].astype(np.float64)).sum(axis=1)
-    scores[(found == rows[:, None]) | (found < 0)] = -np.inf
-    order = np.lexsort((found, -scores), axis=1)[:, :k]
-    best = np.take_along_axis(scores, order, axis=1)
-    there = np.isfinite(best)
-    neighbors = np.where(there, np.take_along_axis(found, order, axis=1), -1).astype(np.int32)
-    return neighbors, np.where(there, best, 0.0).astype(np.float32)
+def _kth(scores: Scores) -> Scores:
+    return scores[:, -1]
+
+
+def _as_items(
+    table: FloatArray, groups: Distinct, found: IntArray, scores: Scores, items: int, *, recall: float, probes: int
+) -> Knn:
+    neighbors = np.full((items, found.shape[1]), -1, np.int32)
+    weights = np.zeros((items, found.shape[1]), np.float32)
+    members, ids, values = spread(table, groups, np.arange(len(groups)), found, scores)
+    neighbors[members] = ids
+    weights[members] = np.where(ids >= 0, values, 0.0)
+    return Knn(neighbors, weights, is_exact=probes == 0, recall=recall, probes=probes)
+
+
+def _item_recall(
+    table: FloatArray,
+    groups: Distinct,
+    asked: RowArray,
+    exact: tuple[IntArray, Scores],
+    got: tuple[IntArray, Scores],
+) -> float:
+    """Recall over the items of the asked groups (a,), equal items spread out on both sides."""
+    return recall_against(spread(table, groups, asked, *exact)[1], spread(table, groups, asked, *got)[1])
