@@ -81,7 +81,7 @@ COMMANDS: Mapping[str, Command] = {
     "generate": Command(
         "Make a shop whose shoppers' tastes are known.",
         "offline_jobs.generated_shop:generate_shop",
-        "offline_jobs.generated_world:GeneratedShopSettings",
+        "offline_jobs.generated_settings:GeneratedShopSettings",
         {"out": (Path, Path("var/demo/raw"), "Folder to make; it must not hold anything else.")},
     ),
     "ingest": Command(
@@ -108,7 +108,7 @@ COMMANDS: Mapping[str, Command] = {
     "embed-images": Command(
         "Turn item images into vectors (512-d).",
         "offline_jobs.image_embeddings:run_image_embeddings",
-        "offline_jobs.image_embeddings:ImageEmbeddingSettings",
+        "offline_jobs.image_settings:ImageEmbeddingSettings",
         WITH_DATA,
     ),
     "fuse": Command(

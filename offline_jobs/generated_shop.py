@@ -6,50 +6,45 @@
     truth.json           the planted structure; ingest never reads it
     generated.json       the settings, so that the same shop is not made twice
 
-The plan is `generated_world`, the texts `generated_words`, the pictures `drawing`. The size of Amazon Electronics:
-`--items 498196 --users 192403 --unsold-cluster-share 0.855 --other-purchases 3.95 --image-share 0`.
+First a plan of arrays (`generated_plan`: a compact shop or, with `interactions`, one with the long tails of a large
+one), then its lines and pictures, chunk by chunk, on every core. The size of Amazon Electronics:
+`--items 498196 --users 192403 --interactions 1689188 --image-share 0.3`.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
-from rich.console import Console
-from rich.progress import track
 
-from offline_jobs.drawing import draw_picture
-from offline_jobs.generated_words import REVIEWS, Theme, Themes, describe
-from offline_jobs.generated_world import GeneratedShopSettings, Ints, World, plan_world
+from offline_jobs import generated_catalog, generated_reviews
+from offline_jobs.generated_files import PICTURES_CHUNK, makers, write_part, write_pictures
+from offline_jobs.generated_plan import item_ids, save_plan, user_ids
+from offline_jobs.generated_settings import GeneratedShopSettings, check_possible
+from offline_jobs.generated_world import World
 from service.errors import DataError
 
 __all__ = ["GeneratedShopSettings", "generate_shop"]
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-VERSION = 1
+VERSION = 2
 RECORD = "generated.json"
-BASE36 = np.array(list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
-CHUNK = 50_000
+WORTH_PROCESSES = 12
+"""Chunks of text or pictures below which starting processes takes longer than they save."""
 
 
 def generate_shop(settings: GeneratedShopSettings, out: Path) -> None:
     """Make the folder `out` whole, or leave it as it is; nothing to do where the same shop is there already.
 
-    Raises DataError where `out` holds something else than a generated shop.
+    Raises InputError where no such shop can be, DataError where `out` holds something else than a generated shop.
     """
-    record = {"version": VERSION, "settings": settings.model_dump(mode="json")}
+    check_possible(settings)
+    record = {"version": VERSION, "settings": settings.model_dump(mode="json", exclude={"processes"})}
     if out.exists() and _is_made(out, record):
         log.info("generated shop: %s has it already, skipped", out)
         return
@@ -87,129 +82,36 @@ def _replace(new: Path, out: Path) -> None:
 
 
 def _write(settings: GeneratedShopSettings, folder: Path) -> None:
-    world = plan_world(settings)
-    rng = np.random.default_rng([settings.seed, 1])
-    items = item_ids(settings.items)
-    users = user_ids(settings.users)
-    _write_lines(folder / "reviews.json.gz", _reviews(world, users, items, rng), len(world.user), "reviews")
-    themes = Themes(int(world.cluster_of_item.max()) + 1, rng)
-    has_picture = rng.random(settings.items) < settings.image_share
-    _write_lines(
-        folder / "meta.json.gz", _metadata(settings, world, items, themes, has_picture, rng), settings.items, "metadata"
-    )
-    _write_pictures(folder / "images", world, items, themes, has_picture, rng)
-    truth = _truth(world, users, items)
-    (folder / "truth.json").write_text(json.dumps(truth))
+    plan = folder / "plan"
+    world = save_plan(settings, plan)
+    suffix = ".json" if settings.uncompressed else ".json.gz"
+    rows = len(world.user)
+    with makers(_processes(settings, rows)) as run:
+        write_part(folder / f"reviews{suffix}", generated_reviews.write_chunk, plan, rows, generated_reviews.CHUNK, run)
+        write_part(
+            folder / f"meta{suffix}", generated_catalog.write_chunk, plan, settings.items, generated_catalog.CHUNK, run
+        )
+        write_pictures(folder / "images", plan, settings.items, run)
+    (folder / "truth.json").write_text(json.dumps(_truth(settings, world)))
+    shutil.rmtree(plan)
 
 
-def item_ids(count: int) -> list[str]:
-    """`count` distinct ids of ten characters that look like ASINs; their order says nothing."""
-    return ["B00" + code for code in _base36(np.arange(count) * 31_415_926_537 + 271_828_182, 7)]
+def _processes(settings: GeneratedShopSettings, rows: int) -> int:
+    """As many as asked for; by default every core, or this process alone for a small shop."""
+    if settings.processes:
+        return settings.processes
+    pictures = settings.items * settings.image_share
+    chunks = rows / generated_reviews.CHUNK + settings.items / generated_catalog.CHUNK + pictures / PICTURES_CHUNK
+    return len(os.sched_getaffinity(0)) if chunks > WORTH_PROCESSES else 1
 
 
-def user_ids(count: int) -> list[str]:
-    """`count` distinct ids of fourteen characters that look like Amazon's."""
-    first = _base36(np.arange(count) * 27_182_818_289 + 314_159_265, 7)
-    second = _base36(np.arange(count) * 1_618_033_981 + 57_721_566, 6)
-    return [f"A{a}{b}" for a, b in zip(first, second, strict=True)]
-
-
-def _base36(numbers: Ints, width: int) -> list[str]:
-    """The last `width` base-36 digits; the factors above are prime to 36, so distinct numbers stay distinct."""
-    digits = numbers[:, None] // 36 ** np.arange(width)[::-1] % 36
-    codes: list[str] = np.ascontiguousarray(BASE36[digits]).view(f"<U{width}").ravel().tolist()
-    return codes
-
-
-def _reviews(world: World, users: list[str], items: list[str], rng: np.random.Generator) -> Iterator[str]:
-    """JSON lines, built from parts that are already JSON: nothing else in them needs escaping."""
-    texts = [json.dumps(text) for text in REVIEWS]
-    days: dict[int, str] = {}
-    for start in range(0, len(world.user), CHUNK):
-        part = slice(start, start + CHUNK)
-        user, item, stamp = world.user[part].tolist(), world.item[part].tolist(), world.timestamp[part].tolist()
-        draws = rng.integers(0, [len(texts), 3, 5], size=(len(user), 3)).tolist()
-        for u, i, t, (text, stars, votes) in zip(user, item, stamp, draws, strict=True):
-            day = t // 86_400
-            if day not in days:
-                days[day] = datetime.fromtimestamp(t, UTC).strftime("%m %d, %Y").replace(" 0", " ")
-            yield (
-                f'{{"reviewerID": "{users[u]}", "asin": "{items[i]}", "reviewerName": "Shopper {u}", '
-                f'"helpful": [{votes // 2}, {votes}], "reviewText": {texts[text]}, "overall": {stars + 3}.0, '
-                f'"summary": "{["Fine", "Good", "Great"][stars]}", "unixReviewTime": {t}, '
-                f'"reviewTime": "{days[day]}"}}\n'
-            )
-
-
-def _metadata(
-    settings: GeneratedShopSettings,
-    world: World,
-    items: list[str],
-    themes: Themes,
-    has_picture: npt.NDArray[np.bool_],
-    rng: np.random.Generator,
-) -> Iterator[str]:
-    """One Python-literal dictionary an item; a missing field has no key, as in the real files."""
-    for start in range(0, settings.items, CHUNK):
-        draws = rng.random((min(CHUNK, settings.items - start), 10)).tolist()
-        for number, draw in enumerate(draws, start=start):
-            theme = themes[int(world.cluster_of_item[number])]
-            described = draw[8] >= settings.missing_description_share
-            title, description = describe(theme, draw, with_description=described)
-            row: dict[str, object] = {"asin": items[number], "title": title}
-            if description is not None:
-                row["description"] = description
-            if draw[9] >= settings.missing_price_share:
-                row["price"] = round(_base_price(theme) * (0.7 + 0.6 * draw[7]), 2)
-            if has_picture[number]:
-                row["imUrl"] = f"http://images.example/{items[number]}.jpg"
-            row["brand"] = theme.brand
-            row["categories"] = [["Shop", theme.department, theme.noun.title()]]
-            yield f"{row!r}\n"
-
-
-def _base_price(theme: Theme) -> float:
-    """A price that goes with the noun and the material, 5 to about 150."""
-    return 5.0 + len(theme.noun) * 6.0 + len(theme.material) * 9.0
-
-
-def _write_pictures(
-    folder: Path,
-    world: World,
-    items: list[str],
-    themes: Themes,
-    has_picture: npt.NDArray[np.bool_],
-    rng: np.random.Generator,
-) -> None:
-    folder.mkdir()
-    draws = rng.random((len(items), 6))
-    for number in _tracked(np.flatnonzero(has_picture).tolist(), int(has_picture.sum()), "pictures"):
-        look = themes[int(world.cluster_of_item[number])].look
-        (folder / f"{items[number]}.jpg").write_bytes(draw_picture(look, draws[number].tolist()))
-
-
-def _truth(world: World, users: list[str], items: list[str]) -> dict[str, object]:
+def _truth(settings: GeneratedShopSettings, world: World) -> dict[str, object]:
+    items, users = (ids.astype(str).tolist() for ids in (item_ids(settings.items), user_ids(settings.users)))
     planted = np.flatnonzero(world.held_out >= 0).tolist()
-    bought = np.bincount(world.item, minlength=len(items))
+    bought = np.bincount(world.item, minlength=settings.items)
     return {
         "held_out": {users[u]: items[world.held_out[u]] for u in planted},
-        "user_clusters": {users[u]: int(c) for u, c in enumerate(world.cluster_of_user) if c >= 0},
+        "user_clusters": {users[u]: c for u, c in enumerate(world.cluster_of_user.tolist()) if c >= 0},
         "item_clusters": dict(zip(items, world.cluster_of_item.tolist(), strict=True)),
         "cold_items": [items[i] for i in np.flatnonzero(bought == 0).tolist()],
     }
-
-
-def _write_lines(path: Path, lines: Iterable[str], total: int, title: str) -> None:
-    """A gzip file without a time stamp inside: the same lines give the same bytes."""
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=2, fileobj=raw, mtime=0) as file:
-        buffer: list[str] = []
-        for line in _tracked(lines, total, title):
-            buffer.append(line)
-            if len(buffer) == 2000:
-                file.write("".join(buffer).encode())
-                buffer.clear()
-        file.write("".join(buffer).encode())
-
-
-def _tracked(values: Iterable[T], total: int, title: str) -> Iterable[T]:
-    return track(values, total=total, description=f"generating {title}", console=Console(stderr=True))

@@ -1,10 +1,11 @@
-"""The generated shop's texts: what a cluster is about, in words that an encoder knows, and looks that go with them."""
+"""The generated shop's words: what a cluster is about, in words that an encoder knows, and looks that go with them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from offline_jobs.drawing import COLOURS, GROUNDS, PATTERNS, SHAPES, Look
 
@@ -40,14 +41,34 @@ PLACES = (
     "small rooms",
     "big families",
 )
-REVIEWS = tuple(
-    f"{opening} {middle} {end}"
-    for opening in ("Bought it last month.", "A gift for my sister.", 'The "second" one I own.', "Arrived quickly.")
-    for middle in ("Does what it says,", "Looks better than in the picture,", "Well made,", "A bit small,")
-    for end in ("would buy again.", "no complaints.", "worth the price.", "my café loves it.")
+SIZES = (
+    "Small",
+    "Medium",
+    "Large",
+    "XL",
+    "2-Pack",
+    "Set of 4",
+    "12 Inch",
+    "30 cm",
+    "1.7 Liter",
+    "Compact",
+    "Full Size",
+)
+PERKS = (
+    "with 2 Year Warranty",
+    "Easy to Clean",
+    "Lightweight and Durable",
+    "Gift Boxed",
+    "Water Resistant",
+    "Hand Finished",
+    "Indoor and Outdoor Use",
+    "Fully Adjustable",
+    "New Edition",
+    "Great Gift Idea",
 )
 
 DEPARTMENTS = tuple((name, noun.replace("-", " ")) for name, nouns in NOUNS.items() for noun in nouns.split())
+BRANDS = 8000
 COMBINATIONS = len(DEPARTMENTS) * len(MATERIALS) * len(STYLES) * len(COLOURS)
 
 
@@ -65,24 +86,33 @@ class Theme:
 
 
 class Themes:
-    """One theme a cluster, no two alike below 147,456 clusters, each made when it is asked for."""
+    """One theme a cluster, no two alike below 147,456 clusters, each made when it is asked for.
+
+    Brands have Zipf sizes: the largest has many clusters, most have one or two.
+    """
 
     def __init__(self, clusters: int, rng: np.random.Generator) -> None:
-        self._codes = rng.permutation(max(COMBINATIONS, clusters))[:clusters] % COMBINATIONS
+        self.code: npt.NDArray[np.int64] = rng.permutation(max(COMBINATIONS, clusters))[:clusters] % COMBINATIONS
+        brands = min(BRANDS, max(4, clusters // 3))
+        share = np.cumsum(1.0 / (np.arange(brands) + 1.0))
+        self.brand: npt.NDArray[np.int64] = np.searchsorted(share / share[-1], rng.random(clusters))
+
+    @property
+    def noun(self) -> npt.NDArray[np.int64]:
+        """(clusters,) positions in DEPARTMENTS."""
+        return self.code % len(DEPARTMENTS)
 
     def __getitem__(self, cluster: int) -> Theme:
-        rest, noun = divmod(int(self._codes[cluster]), len(DEPARTMENTS))
+        rest, noun = divmod(int(self.code[cluster]), len(DEPARTMENTS))
         rest, material = divmod(rest, len(MATERIALS))
         colour, style = divmod(rest, len(STYLES))
-        scattered = cluster * 3371 % 8000  # 3371 and 8000 have no common factor: brands repeat after 8000 clusters
-        syllables = [SYLLABLES[scattered // 20**place % 20] for place in range(3)]
         return Theme(
             department=DEPARTMENTS[noun][0],
             noun=DEPARTMENTS[noun][1],
             material=MATERIALS[material],
             style=STYLES[style],
             colour=tuple(COLOURS)[colour],
-            brand="".join(syllables).capitalize(),
+            brand=brand_name(int(self.brand[cluster])),
             look=Look(
                 SHAPES[noun % len(SHAPES)],
                 tuple(COLOURS)[colour],
@@ -92,26 +122,39 @@ class Themes:
         )
 
 
-def describe(theme: Theme, draw: list[float], *, with_description: bool) -> tuple[str, str | None]:
-    """Title and description of an item; `draw` holds eight numbers in [0, 1) that choose its own words.
+def brand_name(number: int) -> str:
+    """Three syllables; no two alike below 8000."""
+    scattered = (number + 1) * 3371 % BRANDS  # 3371 and 8000 have no common factor
+    return "".join(SYLLABLES[scattered // 20**place % 20] for place in range(3)).capitalize()
 
-    One item in six has another style than its cluster, one in six another material; 1 % of titles are not ASCII.
+
+def describe(theme: Theme, draw: list[float], *, with_description: bool) -> tuple[str, str | None]:
+    """Title (about 18 tokens) and description (one to three sentences) of an item, or None without one.
+
+    `draw` holds nine numbers in [0, 1) that choose its own words. One item in six has another style than its
+    cluster, one in six another material; 1 % of titles are not ASCII.
     """
     style = _pick(STYLES, draw[0] * 6) if draw[0] < 1 / 6 else theme.style
     material = _pick(MATERIALS, draw[1] * 6) if draw[1] < 1 / 6 else theme.material
     model = f"{'ABCDEFGHKLMNPRST'[int(draw[2] * 16)]}{int(draw[3] * 900) + 100}"
     title = f"{theme.brand} {style.capitalize()} {material.capitalize()} {theme.noun.title()} {model}"
+    place = _pick(PLACES, draw[5])
+    if draw[4] >= 0.15:  # the others keep a short title
+        title = f"{title}, {theme.colour.capitalize()}, {_pick(SIZES, draw[8])}"
+        if draw[4] >= 0.5:
+            title = f"{title}, {_pick(PERKS, draw[8] * 47 % 1)}"
     if draw[4] < 0.01:
         title = f"{title} {_pick(FOREIGN, draw[4] * 100)}"
     if not with_description:
         return title, None
-    place = _pick(PLACES, draw[5])
     sentences = (
         f"A {style} {theme.noun} made of {theme.colour} {material}, good for {place}.",
         f"This {theme.colour} {theme.noun} brings a {style} touch to {place}. Made of {material}.",
         f"{theme.brand}'s {style} classic: a {theme.noun} in {theme.colour} {material} & more, for {place}.",
     )
-    return title, sentences[int(draw[6] * len(sentences))]
+    first = int(draw[6] * 3)
+    count = 1 + int(draw[6] * 9 % 3)
+    return title, " ".join(sentences[(first + n) % 3] for n in range(count))
 
 
 def _pick(words: tuple[str, ...], draw: float) -> str:
