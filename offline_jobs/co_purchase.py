@@ -12,15 +12,16 @@ import itertools
 import numpy as np
 import scipy.sparse as sp
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import track
 
-from offline_jobs.array_types import FloatArray, IntArray, RowArray
 from offline_jobs.co_bought import Interactions
 from offline_jobs.knn import Knn
+from offline_jobs.knn_exact import in_parallel
+from offline_jobs.knn_rank import keep_best
 from training.dataset import TRAIN
 
-BLOCK_PRODUCTS = 8_000_000
-"""Products of one block: at most so many numbers of RᵀR are in memory (12 bytes each)."""
+BLOCK_PRODUCTS = 2_000_000
+"""Products of one block, a thread: at most so many numbers of RᵀR are in its memory (12 bytes each, and their order)."""
 
 
 def co_purchase(rows: Interactions, num_items: int, *, k: int, max_items_per_user: int) -> Knn:
@@ -39,14 +40,25 @@ def co_purchase(rows: Interactions, num_items: int, *, k: int, max_items_per_use
     products = columns @ np.bincount(user, minlength=len(users)).astype(np.int64)
     ends = np.searchsorted(np.cumsum(products), np.arange(0, products.sum(), BLOCK_PRODUCTS), side="right")
     edges = np.unique(np.concatenate([[0], ends, [num_items]]))
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        for start, end in progress.track(list(itertools.pairwise(edges)), description="co_purchase"):
-            shared = (columns[start:end] @ R).tocoo()
-            row, col, n = shared.row + start, shared.col, shared.data
-            other = row != col
-            row, col, n = row[other], col[other], n[other]
-            weight = (n / np.sqrt(bought_by[row].astype(np.float64) * bought_by[col])).astype(np.float32)
-            _keep_best(neighbors, weights, row, col, weight)
+
+    def one(block: tuple[int, int]) -> None:
+        start, end = block
+        shared = (columns[start:end] @ R).tocoo()
+        row, col, n = shared.row + start, shared.col, shared.data
+        other = row != col
+        row, col, n = row[other], col[other], n[other]
+        weight = (n / np.sqrt(bought_by[row].astype(np.float64) * bought_by[col])).astype(np.float32)
+        keep_best(neighbors, weights, row, col, weight.astype(np.float64))
+
+    blocks = list(itertools.pairwise(edges.tolist()))
+    for _ in track(
+        in_parallel(one, blocks),
+        description="co_purchase",
+        total=len(blocks),
+        console=Console(stderr=True),
+        transient=True,
+    ):
+        pass
     return Knn(neighbors, weights, is_exact=True, recall=1.0)
 
 
@@ -58,13 +70,3 @@ def _latest(rows: Interactions, most: int) -> Interactions:
     mask = np.zeros(len(rows), dtype=np.bool_)
     mask[order[np.arange(len(order)) - first < most]] = True
     return rows.where(mask)
-
-
-def _keep_best(neighbors: IntArray, weights: FloatArray, row: RowArray, col: RowArray, weight: FloatArray) -> None:
-    """Write the best k of the pairs (row, col) into the tables' rows, by weight, then by lower col."""
-    order = np.lexsort((col, -weight, row))
-    row, col, weight = row[order], col[order], weight[order]
-    place = np.arange(len(row)) - np.searchsorted(row, row, side="left")
-    best = place < neighbors.shape[1]
-    neighbors[row[best], place[best]] = col[best]
-    weights[row[best], place[best]] = weight[best]

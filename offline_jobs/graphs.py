@@ -6,8 +6,11 @@ held-out splits, with their split beside them; every item-item edge comes from i
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +22,28 @@ from pydantic import BaseModel, ConfigDict, Field
 from offline_jobs.array_types import BoolArray, FloatArray, IntArray
 from offline_jobs.co_bought import Interactions, read_interactions
 from offline_jobs.co_purchase import co_purchase
+from offline_jobs.compute import Device, resolve_compute
 from offline_jobs.knn import Knn, nearest
 from service.errors import DataError
 from training.dataset import TRAIN
-from training.stage import open_stage, require
+from training.stage import Stage, open_stage, require
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
-VERSION = 1
+log = logging.getLogger(__name__)
+
+VERSION = 2
 ITEM_RELATIONS = ("text_knn", "image_knn", "fused_knn", "co_purchase")
+TABLES = {
+    "text_knn": ("text_embeddings", "vectors"),
+    "image_knn": ("image_embeddings", "vectors"),
+    "fused_knn": ("fusion", "fused"),
+}
+"""Which stage's table each nearest-neighbour graph is made of."""
 INPUT_STAGES = ("ingest", "split", "text_embeddings", "image_embeddings", "fusion")
+AGREEING_ROWS = 32_768
+"""Items whose neighbours are compared at once."""
 
 
 class GraphSettings(BaseModel):
@@ -40,22 +54,29 @@ class GraphSettings(BaseModel):
     k: int = Field(20, ge=1)
     """Neighbours of an item in each item-item graph."""
     exact_up_to: int = Field(100_000, ge=0)
-    """Up to so many items the nearest neighbours are exact; beyond, HNSW with its recall measured."""
-    ef_search: int = Field(128, ge=1)
-    """How far HNSW searches: larger is slower and nearer to exact."""
+    """Up to so many items neighbours are exact; beyond, approximate with measured recall, except on a GPU."""
+    recall: float = Field(0.98, gt=0, le=1)
+    """Share of the exact neighbours that the approximate search is set to find."""
+    min_recall: float = Field(0.95, ge=0, le=1)
+    """Where less is measured, the search looks further, and at last at everything."""
+    device: Device = "auto"
+    """Where exact neighbours are computed: cuda takes all items; auto uses it where there is one."""
     max_items_per_user: int = Field(200, ge=2)
     """Of a shopper with more training purchases only the last so many count for co-purchase."""
     seed: int = 0
-    """Seed of the sample on which HNSW's recall is measured."""
+    """Seed of the lists of the approximate search and of the items on which its recall is measured."""
 
 
 def run_graphs(settings: GraphSettings, work: Path) -> None:
-    """Make every graph from the stages before it and write `<work>/graphs`; skipped where nothing changed."""
+    """Make every graph from the stages before it and write `<work>/graphs`; skipped where nothing changed.
+
+    A killed run keeps the relations that it finished.
+    """
     inputs = {name: require(work, name) for name in INPUT_STAGES}
     with open_stage(work, "graphs", version=VERSION, inputs=inputs, settings=settings) as stage:
         if stage.fresh:
             return
-        x = np.load(inputs["fusion"] / "fused.npy")
+        x = np.load(inputs["fusion"] / "fused.npy", mmap_mode="r")
         num_users = pl.scan_parquet(inputs["ingest"] / "users.parquet").select(pl.len()).collect().item()
         bought = read_interactions(inputs["split"], len(x))
         if len(bought) and bought.user_row.max() >= num_users:
@@ -64,13 +85,6 @@ def run_graphs(settings: GraphSettings, work: Path) -> None:
                 where=str(inputs["split"] / "interactions.npz"),
                 todo="Run ingest and split again",
             )
-        relations = {
-            "text_knn": _knn_of(inputs["text_embeddings"], "vectors", len(x), settings),
-            "image_knn": _knn_of(inputs["image_embeddings"], "vectors", len(x), settings),
-            "fused_knn": _knn_of(inputs["fusion"], "fused", len(x), settings),
-            "co_purchase": co_purchase(bought, len(x), k=settings.k, max_items_per_user=settings.max_items_per_user),
-        }
-        agreement = agreeing(relations["text_knn"], relations["image_knn"])
         np.savez(
             stage.out / "user_item.npz",
             user_row=bought.user_row,
@@ -78,14 +92,19 @@ def run_graphs(settings: GraphSettings, work: Path) -> None:
             timestamp=bought.timestamp,
             split=bought.split,
         )
+        relations = {
+            name: _kept(stage, name, partial(_knn_of, inputs, name, len(x), settings, stage.scratch / name))
+            for name in TABLES
+        }
+        relations["co_purchase"] = _kept(
+            stage,
+            "co_purchase",
+            lambda: co_purchase(bought, len(x), k=settings.k, max_items_per_user=settings.max_items_per_user),
+        )
+        agreement = agreeing(relations["text_knn"], relations["image_knn"])
         for name, graph in {**relations, "agreement": agreement}.items():
             graph.save(stage.out / f"{name}.npz")
         save_hetero(stage.out / "hetero.npz", num_users, x, bought, relations)
-        linked = np.zeros(len(x), dtype=np.bool_)
-        linked[bought.item_row[bought.split == TRAIN]] = True
-        for graph in relations.values():
-            linked |= (graph.neighbors >= 0).any(axis=1)
-            linked[graph.neighbors[graph.neighbors >= 0]] = True
         stage.count(
             users=num_users,
             items=len(x),
@@ -93,42 +112,92 @@ def run_graphs(settings: GraphSettings, work: Path) -> None:
             edges_user_item_train=int((bought.split == TRAIN).sum()),
             edges_agreement=agreement.num_edges(),
             **{f"edges_{name}": graph.num_edges() for name, graph in relations.items()},
-            **{f"recall_{name}": graph.recall for name, graph in relations.items() if name.endswith("knn")},
-            isolated_items=int((~linked).sum()),
+            **{f"recall_{name}": relations[name].recall for name in TABLES},
+            **{f"probes_{name}": relations[name].probes for name in TABLES},
+            isolated_items=_isolated(bought, relations, len(x)),
         )
 
 
-def _knn_of(directory: Path, table: str, items: int, settings: GraphSettings) -> Knn:
-    vectors: FloatArray = np.load(directory / f"{table}.npy")
-    present: BoolArray = np.load(directory / "present.npy")
+def _kept(stage: Stage, name: str, make: Callable[[], Knn]) -> Knn:
+    """The relation that a killed run left in the stage's scratch, or a new one, which is left there."""
+    file = stage.scratch / f"{name}.npz"
+    if file.exists():
+        log.info("%s: already there", name)
+        with np.load(file, allow_pickle=False) as kept:
+            return Knn(
+                kept["neighbors"], kept["weights"], bool(kept["is_exact"]), float(kept["recall"]), int(kept["probes"])
+            )
+    graph = make()
+    part = file.with_suffix(".part.npz")
+    np.savez(
+        part,
+        neighbors=graph.neighbors,
+        weights=graph.weights,
+        is_exact=graph.is_exact,
+        recall=graph.recall,
+        probes=graph.probes,
+    )
+    os.replace(part, file)
+    return graph
+
+
+def _knn_of(inputs: dict[str, Path], relation: str, items: int, settings: GraphSettings, scratch: Path) -> Knn:
+    stage, table = TABLES[relation]
+    vectors: FloatArray = np.load(inputs[stage] / f"{table}.npy", mmap_mode="r")
+    present: BoolArray = np.load(inputs[stage] / "present.npy")
     if len(vectors) != items or len(present) != items:
         raise DataError(
             f"{len(vectors)} vectors and {len(present)} presence bits for {items} items",
-            where=str(directory),
+            where=str(inputs[stage]),
             todo="Run that stage again",
         )
+    scratch.mkdir(exist_ok=True)
+    on, _ = resolve_compute(settings.device, "fp32")
     return nearest(
         vectors,
         present,
         settings.k,
         exact_up_to=settings.exact_up_to,
-        ef_search=settings.ef_search,
+        recall=settings.recall,
+        min_recall=settings.min_recall,
         seed=settings.seed,
-        title=directory.name,
+        device=None if on == "cpu" else on,
+        scratch=scratch,
+        title=relation,
     )
+
+
+def _isolated(bought: Interactions, relations: dict[str, Knn], items: int) -> int:
+    """Items without an edge in any item relation or the training purchases."""
+    linked = np.zeros(items, dtype=np.bool_)
+    linked[bought.item_row[bought.split == TRAIN]] = True
+    for graph in relations.values():
+        there = graph.neighbors >= 0
+        linked |= there.any(axis=1)
+        linked[graph.neighbors[there]] = True
+    return int((~linked).sum())
 
 
 def agreeing(text: Knn, image: Knn) -> Knn:
     """Edges that both graphs have, weighted by the mean of the two cosines, best first; ties to the lower item_row."""
-    same = (text.neighbors[:, :, None] == image.neighbors[:, None, :]) & (text.neighbors >= 0)[:, :, None]
-    there = same.any(axis=2)
-    other = np.take_along_axis(image.weights, same.argmax(axis=2), axis=1)
-    weights = np.where(there, (text.weights + other) / 2, -np.inf).astype(np.float32)
-    order = np.lexsort((text.neighbors, -weights), axis=1)
-    there = np.take_along_axis(there, order, axis=1)
-    neighbors: IntArray = np.where(there, np.take_along_axis(text.neighbors, order, axis=1), np.int32(-1))
-    weights = np.where(there, np.take_along_axis(weights, order, axis=1), np.float32(0))
+    parts = [
+        _agreeing_rows(text, image, slice(start, start + AGREEING_ROWS))
+        for start in range(0, max(len(text.neighbors), 1), AGREEING_ROWS)
+    ]
+    neighbors, weights = (np.concatenate(side) for side in zip(*parts, strict=True))
     return Knn(neighbors, weights, is_exact=text.is_exact and image.is_exact, recall=min(text.recall, image.recall))
+
+
+def _agreeing_rows(text: Knn, image: Knn, rows: slice) -> tuple[IntArray, FloatArray]:
+    left, right = text.neighbors[rows], image.neighbors[rows]
+    same = (left[:, :, None] == right[:, None, :]) & (left >= 0)[:, :, None]
+    there = same.any(axis=2)
+    other = np.take_along_axis(image.weights[rows], same.argmax(axis=2), axis=1)
+    weights = np.where(there, (text.weights[rows] + other) / 2, -np.inf).astype(np.float32)
+    order = np.lexsort((left, -weights), axis=1)
+    there = np.take_along_axis(there, order, axis=1)
+    neighbors: IntArray = np.where(there, np.take_along_axis(left, order, axis=1), np.int32(-1))
+    return neighbors, np.where(there, np.take_along_axis(weights, order, axis=1), np.float32(0))
 
 
 def save_hetero(path: Path, num_users: int, x: FloatArray, bought: Interactions, relations: dict[str, Knn]) -> None:

@@ -12,7 +12,6 @@ Approximate differs in one thing: some neighbours are not proposed. The parts:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +20,15 @@ import numpy as np
 from offline_jobs.array_types import BoolArray, FloatArray, IntArray, RowArray
 from offline_jobs.knn_equal import Distinct, distinct, spread
 from offline_jobs.knn_exact import all_pairs, by_rows
-from offline_jobs.knn_join import Lists, join, make_lists
+from offline_jobs.knn_join import join, make_lists
 from offline_jobs.knn_rank import Scores
 
 log = logging.getLogger(__name__)
 
 ALL_PAIRS_FROM = 50_000
 """From so many distinct vectors, looking at each pair once pays for the approximate search that must go before it."""
+BOUND_PROBES = 16
+"""Lists of that approximate search: what it misses costs a few more pairs to score, not a wrong answer."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +91,7 @@ def nearest(
             return _as_items(table, groups, found, scores, len(vectors), recall=measured, probes=probes)
         if probes >= lists.probes.shape[1]:
             log.warning("%s: recall %.4f even with %d lists; searching exactly", title, measured, probes)
-            return _exact(
-                table,
-                groups,
-                len(vectors),
-                k,
-                scratch=scratch,
-                title=title,
-                seed=seed,
-                bounds=lambda: _kth(scores),
-            )
+            return _exact(table, groups, len(vectors), k, scratch=scratch, title=title, seed=seed, bounds=scores[:, -1])
         log.warning("%s: recall %.4f with %d lists, below %.4f; looking further", title, measured, probes, min_recall)
         probes = min(2 * probes, lists.probes.shape[1])
 
@@ -140,21 +132,19 @@ def _exact(
     scratch: Path | None = None,
     title: str,
     seed: int,
-    bounds: Callable[[], Scores] | None = None,
+    bounds: Scores | None = None,
 ) -> Knn:
     if device is None and len(groups) >= ALL_PAIRS_FROM:
 
-        def by_lists() -> Scores:
-            return _kth(join(table, make_lists(table, seed), 16, k, title=f"{title}: bounds")[1])
+        def reached() -> Scores:
+            if bounds is not None:
+                return bounds
+            return join(table, make_lists(table, seed), BOUND_PROBES, k, title=f"{title}: bounds")[1][:, -1]
 
-        found, scores = all_pairs(table, bounds or by_lists, k, scratch=scratch, title=title)
+        found, scores = all_pairs(table, reached, k, scratch=scratch, title=title)
     else:
         found, scores = by_rows(table, np.arange(len(groups)), k, device=device, title=title)
     return _as_items(table, groups, found, scores, items, recall=1.0, probes=0)
-
-
-def _kth(scores: Scores) -> Scores:
-    return scores[:, -1]
 
 
 def _as_items(

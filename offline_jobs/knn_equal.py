@@ -90,7 +90,8 @@ def spread(
         best[part], best_scores[part] = ids, values
     counts = sizes[asked]
     of = np.repeat(np.arange(len(asked)), counts)
-    members = groups.items[np.repeat(groups.start[asked], counts) + np.arange(len(of)) - (np.cumsum(counts) - counts)[of]]
+    rank = np.arange(len(of)) - (np.cumsum(counts) - counts)[of]
+    members = groups.items[groups.start[asked][of] + rank]
     if len(of) == len(asked) and not len(many):
         return members, best[:, :k], best_scores[:, :k]
     itself = best[of] == members[:, None]

@@ -54,18 +54,18 @@ def by_rows(
     """
     found = np.full((len(asked), k), -1, np.int32)
     scores = np.full((len(asked), k), -np.inf)
-    rows = max(1, min(ROWS_ELEMENTS // len(table), 1_024))
-    on_device = None if device is None else torch.from_numpy(np.ascontiguousarray(table)).to(device)
+    rows = max(1, min(ROWS_ELEMENTS // max(len(table), 1), 1_024))
+    on_device = None if device is None else torch.tensor(table, device=device)
 
     def propose(start: int) -> tuple[int, RowArray, RowArray]:
         few = asked[start : start + rows]
         if on_device is None:
-            S = torch.from_numpy(table[few] @ table.T)
+            product = torch.from_numpy(table[few] @ table.T)
         else:
-            S = on_device[torch.from_numpy(few).to(on_device.device)] @ on_device.T
+            product = on_device[torch.from_numpy(few).to(on_device.device)] @ on_device.T
         # Of k + 1 proposals k are others, so the k-th other scores no less than the last; both sides may be rounded.
-        least = S.topk(min(k + 1, len(table)), dim=1).values.amin(dim=1, keepdim=True) - 2 * ROUNDING
-        left, right = torch.nonzero(S >= least, as_tuple=True)
+        floor = product.topk(min(k + 1, len(table)), dim=1).values.amin(dim=1, keepdim=True) - 2 * ROUNDING
+        left, right = torch.nonzero(product >= floor, as_tuple=True)
         return start, left.cpu().numpy() + start, right.cpu().numpy()
 
     starts = range(0, len(asked), rows)
@@ -132,16 +132,17 @@ class _Sweep:
     def block(self, start: int) -> None:
         """Compare the rows from `start` with themselves and with all after them."""
         end = min(start + ROWS, len(self.table))
-        rows, least = self.table[start:end], self.least[start:end, None]
+        rows, floor = self.table[start:end], self.least[start:end, None]
 
         def propose(column: int) -> list[tuple[RowArray, RowArray]]:
             stop = end if column == start else min(column + COLUMNS, len(self.table))
-            S = rows @ self.table[column:stop].T
-            left, right = np.divmod(np.flatnonzero(S >= least), stop - column)
+            product = rows @ self.table[column:stop].T
+            left, right = np.divmod(np.flatnonzero(product >= floor), stop - column)
             if column == start:
                 other = left != right
                 return [(left[other] + start, right[other] + start)]
-            back, forth = np.divmod(np.flatnonzero(S >= self.least[column:stop]), stop - column)
+            their_floor = self.least[column:stop]
+            back, forth = np.divmod(np.flatnonzero(product >= their_floor), stop - column)
             return [(left + start, right + column), (forth + column, back + start)]
 
         for pairs in in_parallel(propose, itertools.chain([start], range(end, len(self.table), COLUMNS))):

@@ -22,9 +22,9 @@ from offline_jobs.array_types import FloatArray, IntArray, RowArray
 from offline_jobs.knn_exact import in_parallel
 from offline_jobs.knn_rank import Scores, keep_best
 
-LIST_ROWS = 128
+LIST_ROWS = 192
 """Items a list, on average."""
-TRAIN_ROWS, TRAIN_PASSES = 24, 6
+TRAIN_ROWS, TRAIN_PASSES = 16, 5
 """Items a list that k-means learns from, and how often it goes over them."""
 VOTES = 8
 """Nearest lists of an item that count."""
@@ -75,23 +75,25 @@ def make_lists(table: FloatArray, seed: int = 0) -> Lists:
     )
     means.train(np.ascontiguousarray(table[np.sort(sample)]))
     near = np.empty((rows, min(VOTES, count)), np.int64)
-    for start in range(0, rows, 8_192):
-        part = np.ascontiguousarray(table[start : start + 8_192])
-        near[start : start + 8_192] = means.index.search(part, near.shape[1])[1]
+    for at in range(0, rows, 8_192):
+        part = np.ascontiguousarray(table[at : at + 8_192])
+        near[at : at + 8_192] = means.index.search(part, near.shape[1])[1]
     of = near[:, 0].astype(np.int32)
     order = np.argsort(of, kind="stable")
     start = np.searchsorted(of[order], np.arange(count + 1))
-    return Lists(of, order, start, _probes(means, of, near))
+    closest = means.index.search(means.index.reconstruct_n(), min(count, MOST_PROBES))[1]
+    return Lists(of, order, start, _probes(of, near, closest))
 
 
-def _probes(means: faiss.Kmeans, of: RowArray, near: RowArray) -> RowArray:
-    """Each list's lists: itself, then by votes in both directions, then by distance of the means."""
-    count = len(means.centroids)
-    most = min(count, MOST_PROBES)
+def _probes(of: RowArray, near: RowArray, closest: RowArray) -> RowArray:
+    """Each list's lists: itself, then by votes in both directions, then by distance of the means.
+
+    of (rows,) and near (rows, votes): the lists of each row; closest (lists, most): each list's nearest by mean.
+    """
+    count, most = closest.shape
     weight = np.tile(1.0 / np.arange(1, near.shape[1] + 1), len(near))
     votes = sp.csr_matrix((weight, (np.repeat(of, near.shape[1]), near.ravel())), shape=(count, count))
     votes = (votes + votes.T).tocoo()
-    closest = means.index.search(means.centroids, most)[1]
     # One sortable score for each (list, list) pair: itself, any vote, then the means' ranks; the best of a pair counts.
     row = np.concatenate([np.arange(count), votes.row, np.repeat(np.arange(count), most)])
     col = np.concatenate([np.arange(count), votes.col, closest.ravel()])
@@ -106,7 +108,7 @@ def _probes(means: faiss.Kmeans, of: RowArray, near: RowArray) -> RowArray:
 
 
 def join(table: FloatArray, lists: Lists, probes: int, k: int, title: str = "knn") -> tuple[IntArray, Scores]:
-    """The k nearest other rows of each row among its list's first `probes` lists: (rows, k), -1 for none, and scores."""
+    """The k nearest other rows of each row in its list's first `probes` lists: (rows, k), -1 for none, and scores."""
     found = np.full((len(table), k), -1, np.int32)
     scores = np.full((len(table), k), -np.inf)
     by_list = table[lists.order]
@@ -125,7 +127,11 @@ def join(table: FloatArray, lists: Lists, probes: int, k: int, title: str = "knn
 
     numbers = np.flatnonzero(np.diff(lists.start))
     for _ in track(
-        in_parallel(one, numbers), description=title, total=len(numbers), console=Console(stderr=True), transient=True
+        in_parallel(one, numbers.tolist()),
+        description=title,
+        total=len(numbers),
+        console=Console(stderr=True),
+        transient=True,
     ):
         pass
     return found, scores
