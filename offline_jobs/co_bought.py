@@ -14,26 +14,20 @@ import numpy.typing as npt
 
 from offline_jobs.array_types import BoolArray, FloatArray, IntArray
 from service.errors import DataError
-from training.dataset import TRAIN
+from training.dataset import TRAIN, Interactions
+
+__all__ = [
+    "Interactions",
+    "Judged",
+    "held_out_pairs",
+    "merge_repeats",
+    "read_interactions",
+    "recall_of_co_bought",
+    "recalls",
+    "training_pairs",
+]
 
 DAY = 86_400
-
-
-@dataclass(frozen=True)
-class Interactions:
-    """Purchases: one user, one item, a time (unix seconds) and a split a row."""
-
-    user_row: IntArray
-    item_row: IntArray
-    timestamp: npt.NDArray[np.int64]
-    split: npt.NDArray[np.int8]
-
-    def __len__(self) -> int:
-        return len(self.user_row)
-
-    def where(self, mask: BoolArray) -> Interactions:
-        """The rows that `mask` (rows,) keeps."""
-        return Interactions(self.user_row[mask], self.item_row[mask], self.timestamp[mask], self.split[mask])
 
 
 def read_interactions(split_directory: Path, num_items: int) -> Interactions:
@@ -45,6 +39,7 @@ def read_interactions(split_directory: Path, num_items: int) -> Interactions:
             file["item_row"].astype(np.int32),
             file["timestamp"].astype(np.int64),
             file["split"].astype(np.int8),
+            num_items=num_items,
         )
     if len(rows) and not (rows.item_row.min() >= 0 and rows.item_row.max() < num_items):
         raise DataError(
@@ -64,8 +59,7 @@ def merge_repeats(rows: Interactions) -> Interactions:
     user, item = rows.user_row[order], rows.item_row[order]
     first = np.ones(len(order), dtype=np.bool_)
     first[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
-    kept = order[first]
-    return Interactions(rows.user_row[kept], rows.item_row[kept], rows.timestamp[kept], rows.split[kept])
+    return rows.where(order[first])
 
 
 def training_pairs(rows: Interactions, *, window_days: float, reach: int, seed: int) -> IntArray:
@@ -100,39 +94,79 @@ def _close_rows(
     return both[0], both[1]
 
 
-def recall_of_co_bought(
-    vectors: FloatArray,
-    present: BoolArray,
-    pairs: IntArray,
-    *,
-    k: int,
-    candidates: BoolArray | None = None,
-    max_queries: int = 2_000,
-    seed: int = 0,
-) -> float:
-    """Mean over query items of the share of their targets among the k nearest candidates by cosine.
+@dataclass(frozen=True)
+class Judged:
+    """Some query items, the items bought with each, and the items among which they are looked for.
 
-    vectors (items, d) unit rows; present (items,): an absent query or target is a miss, not left out; pairs (p, 2)
-    as `held_out_pairs` gives them; candidates (items,): who may be found, all
-    present items by default. NaN where there are no pairs.
+    Everything is a position in `rows`, so that a table need only have those items' vectors.
     """
+
+    rows: npt.NDArray[np.int64]
+    """item_row of every item that takes part, ascending."""
+    candidates: BoolArray
+    """Which of `rows` may be found."""
+    queries: npt.NDArray[np.int64]
+    """Query items, distinct."""
+    targets: npt.NDArray[np.int64]
+    """Targets of all queries, one after another."""
+    offsets: npt.NDArray[np.int64]
+    """(queries + 1,): where each query's targets begin."""
+
+    @classmethod
+    def of(
+        cls, pairs: IntArray, candidates: BoolArray, *, max_queries: int, max_candidates: int, seed: int = 0
+    ) -> Judged:
+        """Of pairs (p, 2), as `held_out_pairs` gives them, a sample of so many queries.
+
+        candidates (items,): of more than `max_candidates` the targets and a sample of the others.
+        """
+        rng = np.random.default_rng(seed)
+        queries, start, count = np.unique(pairs[:, 0], return_index=True, return_counts=True)
+        chosen = np.arange(len(queries))
+        if len(chosen) > max_queries:
+            chosen = np.sort(rng.choice(len(queries), max_queries, replace=False))
+        lists = [pairs[start[q] : start[q] + count[q], 1] for q in chosen]
+        targets = np.concatenate(lists) if lists else np.zeros(0, np.int32)
+        found = np.flatnonzero(candidates)
+        if len(found) > max_candidates:
+            kept = np.unique(targets[candidates[targets]])
+            others = np.setdiff1d(found, kept)
+            room = max(max_candidates - len(kept), 0)
+            found = np.union1d(kept, rng.choice(others, min(room, len(others)), replace=False))
+        rows = np.unique(np.concatenate([found, queries[chosen], targets])).astype(np.int64)
+        return cls(
+            rows=rows,
+            candidates=np.isin(rows, found),
+            queries=np.searchsorted(rows, queries[chosen]),
+            targets=np.searchsorted(rows, targets),
+            offsets=np.cumsum([0, *(len(part) for part in lists)]),
+        )
+
+
+def recalls(vectors: FloatArray, present: BoolArray, judged: Judged, *, k: int) -> npt.NDArray[np.float64]:
+    """For each query (queries,) the share of its targets among the k nearest candidates by cosine, not itself.
+
+    vectors (rows, d): unit rows; present (rows,): an absent query or target is a miss, not left out.
+    """
+    may = present & judged.candidates
+    shares = np.zeros(len(judged.queries))
+    for block in np.array_split(np.arange(len(shares)), max(1, len(shares) // 256)):
+        queries = judged.queries[block]
+        scores = vectors[queries] @ vectors.T
+        scores[:, ~may] = -np.inf
+        scores[np.arange(len(queries)), queries] = -np.inf
+        best = np.argpartition(-scores, min(k, scores.shape[1] - 1), axis=1)[:, :k]
+        for place, query in enumerate(block):
+            targets = judged.targets[judged.offsets[query] : judged.offsets[query + 1]]
+            found = best[place][np.isfinite(scores[place, best[place]])]
+            shares[query] = np.isin(targets, found).mean() if present[queries[place]] else 0.0
+    return shares
+
+
+def recall_of_co_bought(vectors: FloatArray, present: BoolArray, pairs: IntArray, *, k: int) -> float:
+    """The mean of `recalls` over all queries and items, vectors (items, d); NaN where there are no pairs."""
     if not len(pairs):
         return float("nan")
-    queries, start, count = np.unique(pairs[:, 0], return_index=True, return_counts=True)
-    chosen = np.arange(len(queries))
-    if len(chosen) > max_queries:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(queries), max_queries, replace=False))
-    may = present if candidates is None else present & candidates
-    shares = np.zeros(len(chosen))
-    for block in np.array_split(np.arange(len(chosen)), max(1, len(chosen) // 256)):
-        rows = queries[chosen[block]]
-        scores = vectors[rows] @ vectors.T
-        scores[:, ~may] = -np.inf
-        scores[np.arange(len(rows)), rows] = -np.inf
-        best = np.argpartition(-scores, min(k, scores.shape[1] - 1), axis=1)[:, :k]
-        for place, at in enumerate(block):
-            query = chosen[at]
-            targets = pairs[start[query] : start[query] + count[query], 1]
-            found = best[place][np.isfinite(scores[place, best[place]])]
-            shares[at] = np.isin(targets, found).mean() if present[rows[place]] else 0.0
-    return float(shares.mean())
+    everyone = np.ones(len(present), np.bool_)
+    judged = Judged.of(pairs, everyone, max_queries=len(pairs), max_candidates=len(present))
+    return float(recalls(vectors[judged.rows], present[judged.rows], judged, k=k).mean())

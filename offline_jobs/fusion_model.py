@@ -1,80 +1,76 @@
-"""The network that makes one 128-d item vector of a text and an image vector, either of which may be missing.
+"""The network that makes one 128-d item vector of several modalities, each of which may be missing.
 
-    h     = t·(A x_text + a) + (1-t)·m_text + v·(B x_image + b) + (1-v)·m_image      t, v: presence bits
-    y     = W gelu(norm(h)) + t·(P x_text + p) + v·(Q x_image + q)                   the skip starts as PCA
-    fused = y / |y|, zero where t = v = 0
+    h     = Σ_m  p_m (A_m x_m + a_m) + (1 - p_m) e_m          p_m: presence bit of modality m
+    y     = W gelu(norm(h)) + Σ_m p_m (S_m x_m + s_m)         the skip S starts as PCA of text and image
+    fused = y / |y|, zero where nothing that says enough alone is present
 
-A missing modality is a presence bit and a learned vector `m`, never a mean vector: items without a photo do not become
-alike. `look` is the same network with t = 0 and `meaning` with v = 0, so all three live in one space, and for an item
-with one modality `fused` equals that modality's projection exactly.
+A missing modality is a presence bit and a learned vector `e`, never a mean vector: items without a photo do not become
+alike. `look` is the same network shown the image alone and `meaning` the text alone: all three live in one space, and
+for an item with one modality `fused` equals that modality's projection exactly. What is absent is not read at all.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from offline_jobs.array_types import FloatArray
+from offline_jobs.item_vectors import IMAGE, TEXT
+
 
 class Fusion(nn.Module):
-    """Text and image vectors with presence bits in; fused, look and meaning out."""
+    """Vectors of several modalities with presence bits in; fused, look and meaning out."""
 
-    def __init__(self, text_dim: int, image_dim: int, hidden: int, dim: int) -> None:
+    def __init__(
+        self, widths: Mapping[str, int], *, hidden: int, dim: int, alone: Collection[str] = (TEXT, IMAGE)
+    ) -> None:
+        """`widths`: modality name -> width, text and image among them; `alone`: who says enough without the others."""
         super().__init__()
-        self.text_in = nn.Linear(text_dim, hidden)
-        self.image_in = nn.Linear(image_dim, hidden)
-        self.text_missing = nn.Parameter(torch.zeros(hidden))
-        self.image_missing = nn.Parameter(torch.zeros(hidden))
+        self.widths = dict(widths)
+        self.names = tuple(widths)
+        self.alone = tuple(name in alone for name in self.names)
+        self.into = nn.ModuleDict({name: nn.Linear(width, hidden) for name, width in widths.items()})
+        skips = {name: nn.Linear(width, dim) for name, width in widths.items()}
+        self.skip = nn.ModuleDict(skips)
+        self.missing = nn.Parameter(torch.zeros(len(widths), hidden))
         self.norm = nn.LayerNorm(hidden)
         self.out = nn.Linear(hidden, dim)
-        self.text_skip = nn.Linear(text_dim, dim)
-        self.image_skip = nn.Linear(image_dim, dim)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        for layer in (self.out, *skips.values()):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
-    def start_at_pca(self, text: npt.NDArray[np.float32], image: npt.NDArray[np.float32]) -> None:
-        """Set the skip to the centred concatenation's principal axes: untrained, the network keeps raw likeness.
-
-        text (n, text_dim) and image (n, image_dim): items that have both.
-        """
-        joined = np.concatenate([text, image], axis=1, dtype=np.float64)
-        mean = joined.mean(axis=0)
-        covariance = np.cov(joined - mean, rowvar=False)
-        values, vectors = np.linalg.eigh(covariance)
-        dim = self.out.out_features
-        axes = vectors[:, ::-1][:, :dim].T  # (dim, text_dim + image_dim), largest variance first
-        axes = axes * np.sign(axes[np.arange(dim), np.abs(axes).argmax(axis=1)])[:, None]
-        axes /= np.sqrt(max(values[::-1][:dim].sum(), 1e-12))
-        cut = text.shape[1]
+    def start_at(self, axes: Mapping[str, tuple[FloatArray, FloatArray]]) -> None:
+        """Set some modalities' skip to weights (dim, width) and biases (dim,), as `principal_axes` makes them."""
         with torch.no_grad():
-            for layer, columns in ((self.text_skip, slice(0, cut)), (self.image_skip, slice(cut, None))):
-                layer.weight.copy_(torch.from_numpy(axes[:, columns]).float())
-                layer.bias.copy_(torch.from_numpy(-axes[:, columns] @ mean[columns]).float())
+            for name, (weight, bias) in axes.items():
+                self.skip.get_parameter(f"{name}.weight").copy_(torch.from_numpy(weight))
+                self.skip.get_parameter(f"{name}.bias").copy_(torch.from_numpy(bias))
 
-    def forward(
-        self, text: Tensor, image: Tensor, text_present: Tensor, image_present: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(b, text_dim), (b, image_dim), two bits (b, 1) to fused, look, meaning (b, dim), unit or zero rows."""
-        parts = self.project(text, image)
-        absent = torch.zeros_like(text_present)
-        fused = self.mix(parts, text_present, image_present)
-        return fused, self.mix(parts, absent, image_present), self.mix(parts, text_present, absent)
+    def forward(self, values: Sequence[Tensor], bits: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """(b, width) and a presence bit (b, 1) a modality to fused, look, meaning (b, dim), unit or zero rows."""
+        parts = self.project(values)
+        return self.mix(parts, bits), self.mix(parts, self.only(bits, IMAGE)), self.mix(parts, self.only(bits, TEXT))
 
-    def project(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The wide layers, shared by the three outputs: hidden (b, hidden) and skip (b, dim) of text, then of image."""
-        return self.text_in(text), self.text_skip(text), self.image_in(image), self.image_skip(image)
+    def only(self, bits: Sequence[Tensor], *shown: str) -> list[Tensor]:
+        """The presence bits with every modality but those of `shown` hidden."""
+        return [bit * float(name in shown) for name, bit in zip(self.names, bits, strict=True)]
 
-    def mix(self, parts: tuple[Tensor, ...], t: Tensor, v: Tensor) -> Tensor:
-        """Unit vectors (b, dim) out of `project`'s parts where t, v (b, 1) say what is there; zero where nothing is."""
-        text_hidden, text_skip, image_hidden, image_skip = parts
-        hidden = t * text_hidden + (1 - t) * self.text_missing
-        hidden = hidden + v * image_hidden + (1 - v) * self.image_missing
-        y = self.out(functional.gelu(self.norm(hidden))) + t * text_skip + v * image_skip
-        return functional.normalize(y, dim=-1) * torch.maximum(t, v)
+    def project(self, values: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """The wide layers, shared by the three outputs: hidden (b, hidden) and skip (b, dim) of each modality."""
+        return [(self.into[name](x), self.skip[name](x)) for name, x in zip(self.names, values, strict=True)]
+
+    def mix(self, parts: Sequence[tuple[Tensor, Tensor]], bits: Sequence[Tensor]) -> Tensor:
+        """Unit vectors (b, dim) out of `project`'s parts where the bits (b, 1) are 1; zero where nothing is."""
+        theres = [bit > 0 for bit in bits]
+        hidden = sum(torch.where(there, h, e) for there, (h, _), e in zip(theres, parts, self.missing, strict=True))
+        skip = sum(torch.where(there, s, 0.0) for there, (_, s) in zip(theres, parts, strict=True))
+        enough = sum(bit for bit, alone in zip(bits, self.alone, strict=True) if alone)
+        y = self.out(functional.gelu(self.norm(hidden))) + skip
+        return functional.normalize(y, dim=-1) * (enough > 0)
 
 
 def softmax_over_pairs(

@@ -15,11 +15,12 @@ from service.neighborhood import SECONDS_A_DAY, Relation
 from training.stage import require
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+UNTOLD = -1
 
 
 @dataclass(frozen=True)
 class Interactions:
-    """Who interacted with what and when; aligned arrays in time order."""
+    """Who interacted with what and when; aligned arrays, in time order as they come from the `split` stage."""
 
     user_row: npt.NDArray[np.int32]
     item_row: npt.NDArray[np.int32]
@@ -27,12 +28,22 @@ class Interactions:
     """Unix seconds."""
     split: npt.NDArray[np.int8]
     """0 train, 1 validation, 2 test."""
-    num_users: int
-    num_items: int
+    num_users: int = UNTOLD
+    """Users of the shop; as many as the rows show where it is not told."""
+    num_items: int = UNTOLD
+    """Items of the shop; as many as the rows show where it is not told."""
 
-    def within(self, splits: Collection[int]) -> Interactions:
-        """The interactions of some splits, over the same users and items."""
-        keep = np.isin(self.split, list(splits))
+    def __post_init__(self) -> None:
+        """Count users and items where the caller did not tell how many there are."""
+        for size, rows in (("num_users", self.user_row), ("num_items", self.item_row)):
+            if getattr(self, size) == UNTOLD:
+                object.__setattr__(self, size, int(rows.max(initial=-1)) + 1)
+
+    def __len__(self) -> int:
+        return len(self.user_row)
+
+    def where(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Interactions:
+        """The rows of a mask (rows,), or some rows by number in that order; over the same users and items."""
         return Interactions(
             self.user_row[keep],
             self.item_row[keep],
@@ -41,6 +52,10 @@ class Interactions:
             self.num_users,
             self.num_items,
         )
+
+    def within(self, splits: Collection[int]) -> Interactions:
+        """The interactions of some splits, over the same users and items."""
+        return self.where(np.isin(self.split, list(splits)))
 
     def matrix(self) -> sp.csr_matrix:
         """Binary (users, items) float32; repeated purchases count once."""
