@@ -21,7 +21,7 @@ from offline_jobs.knn_rank import keep_best
 from training.dataset import TRAIN
 
 BLOCK_PRODUCTS = 2_000_000
-"""Products of one block, a thread: at most so many numbers of RᵀR are in its memory (12 bytes each, and their order)."""
+"""Products of one block, a thread: at most so many numbers of RᵀR are in its memory (about 50 bytes each, sorted)."""
 
 
 def co_purchase(rows: Interactions, num_items: int, *, k: int, max_items_per_user: int) -> Knn:

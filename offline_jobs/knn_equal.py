@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from offline_jobs.array_types import FloatArray, IntArray, RowArray
 from offline_jobs.knn_rank import Scores, cosines, keep_best
 
 CHUNK = 8_192
 """Rows hashed at once."""
+MIXER = np.uint64(0x9E3779B97F4A7C15)
+"""Spreads the bits of a number over 64 (the golden ratio's)."""
 SPREAD = 4_000_000
 """Pairs spread out at once, at most (24 bytes each, sorted)."""
 
@@ -43,13 +46,7 @@ def distinct(vectors: FloatArray, rows: RowArray, seed: int = 0) -> Distinct:
 
     By a 64-bit hash that is then verified: a row whose hash meets another vector's stays a group of its own.
     """
-    weights = np.random.default_rng(seed).integers(0, 2**63, vectors.shape[1], dtype=np.uint64) * 2 + 1
-    hashes = np.empty(len(rows), np.uint64)
-    for start in range(0, len(rows), CHUNK):
-        block = np.ascontiguousarray(vectors[rows[start : start + CHUNK]], dtype=np.float32).view(np.uint32)
-        mixed = block * np.uint64(0x9E3779B97F4A7C15)
-        hashes[start : start + CHUNK] = ((mixed ^ (mixed >> np.uint64(29))) * weights).sum(axis=1, dtype=np.uint64)
-    _, first, group = np.unique(hashes, return_index=True, return_inverse=True)
+    _, first, group = np.unique(_hashes(vectors, rows, seed), return_index=True, return_inverse=True)
     leader = first[group]  # position in rows of the first with that hash
     others = np.flatnonzero(leader != np.arange(len(rows)))
     for start in range(0, len(others), CHUNK):
@@ -59,6 +56,17 @@ def distinct(vectors: FloatArray, rows: RowArray, seed: int = 0) -> Distinct:
     order = np.argsort(leader, kind="stable")
     opens = np.flatnonzero(np.diff(leader[order], prepend=-1))
     return Distinct(rows[leader[order][opens]], rows[order], np.append(opens, len(rows)))
+
+
+def _hashes(vectors: FloatArray, rows: RowArray, seed: int) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash (n,) of each row's bytes: its numbers mixed, times random odd weights."""
+    weights = np.random.default_rng(seed).integers(0, 2**63, vectors.shape[1], dtype=np.uint64) * 2 + 1
+    hashes = np.empty(len(rows), np.uint64)
+    for start in range(0, len(rows), CHUNK):
+        block = np.ascontiguousarray(vectors[rows[start : start + CHUNK]], dtype=np.float32).view(np.uint32)
+        mixed = block * MIXER
+        hashes[start : start + CHUNK] = ((mixed ^ (mixed >> np.uint64(29))) * weights).sum(axis=1, dtype=np.uint64)
+    return hashes
 
 
 def spread(

@@ -4,6 +4,7 @@ import dataclasses
 from collections import Counter
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from offline_jobs import co_purchase as co_purchase_module
+from offline_jobs import graphs
 from offline_jobs.co_bought import Interactions, merge_repeats
 from offline_jobs.co_purchase import co_purchase
 from offline_jobs.graphs import ITEM_RELATIONS, GraphSettings, agreeing, load_hetero, run_graphs
-from offline_jobs.knn import Knn, exact_nearest
+from offline_jobs.knn import Knn, exact_nearest, nearest
 from service.errors import DataError, StageError
 from training.stage import open_stage, read_record
 
@@ -57,7 +59,8 @@ def write_stages(work: Path, rows: Interactions, num_users: int = USERS) -> None
             np.save(stage.out / f"{table}.npy", unit((ITEMS, 16), present, seed))
             np.save(stage.out / "present.npy", present)
     with open_stage(work, "split", version=1, inputs={}, settings=NoSettings()) as stage:
-        np.savez(stage.out / "interactions.npz", **dataclasses.asdict(rows))
+        columns = {name: getattr(rows, name) for name in ("user_row", "item_row", "timestamp", "split")}
+        np.savez(stage.out / "interactions.npz", **columns)
     with open_stage(work, "ingest", version=1, inputs={}, settings=NoSettings()) as stage:
         pl.DataFrame({"user_id": [f"u{row:03}" for row in range(num_users)]}).write_parquet(stage.out / "users.parquet")
 
@@ -222,12 +225,65 @@ def test_approximate_graphs_report_a_measured_recall(tmp_path: Path) -> None:
     run_graphs(GraphSettings(k=6, exact_up_to=10), tmp_path)
     record = read_record(tmp_path / "graphs")
     assert record is not None
-    assert 0.9 < record.counts["recall_fused_knn"] <= 1
+    assert 0.95 <= record.counts["recall_fused_knn"] <= 1
+    assert record.counts["probes_fused_knn"] >= 1
     with np.load(tmp_path / "graphs" / "fused_knn.npz") as file:
         exact = exact_nearest(
             np.load(tmp_path / "fusion" / "fused.npy"), np.load(tmp_path / "fusion" / "present.npy"), 6
         )
         assert (file["neighbors"] == exact.neighbors).mean() > 0.9
+
+
+class KilledError(Exception):
+    """Stands for a kill: nothing after it runs."""
+
+
+def test_a_killed_run_keeps_the_relations_that_it_finished(tmp_path: Path, work: Path) -> None:
+    write_stages(tmp_path, some_rows(0))
+    made: list[str] = []
+
+    def killed_at_the_third(*args: Any, title: str, **options: Any) -> Knn:
+        if title == "fused_knn" and "fused_knn" not in made:
+            made.append(title)
+            raise KilledError
+        made.append(title)
+        return nearest(*args, title=title, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "nearest", killed_at_the_third)
+        with pytest.raises(KilledError):
+            run_graphs(GraphSettings(k=6), tmp_path)
+        assert not (tmp_path / "graphs").exists()
+        run_graphs(GraphSettings(k=6), tmp_path)
+    assert made == ["text_knn", "image_knn", "fused_knn", "fused_knn"]
+    whole, resumed = read_record(work / "graphs"), read_record(tmp_path / "graphs")
+    assert whole is not None
+    assert resumed is not None
+    assert resumed.outputs == whole.outputs
+    assert resumed.counts == whole.counts
+
+
+def test_items_without_images_are_not_alike(tmp_path: Path) -> None:
+    # All absent rows are equal (zero) vectors: the easiest false clique there is.
+    write_stages(tmp_path, some_rows(0))
+    for exact_up_to in (1_000, 5):
+        run_graphs(GraphSettings(k=ITEMS, exact_up_to=exact_up_to), tmp_path)
+        has_image = np.load(tmp_path / "image_embeddings" / "present.npy")
+        with np.load(tmp_path / "graphs" / "image_knn.npz") as file:
+            assert (file["neighbors"][~has_image] == -1).all()
+            assert has_image[file["neighbors"][file["neighbors"] >= 0]].all()
+            assert ((file["neighbors"] >= 0).sum(axis=1)[has_image] == has_image.sum() - 1).all()
+
+
+def test_agreement_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    present = np.ones(50, dtype=np.bool_)
+    text, image = (exact_nearest(unit((50, 8), present, seed), present, 20) for seed in (0, 1))
+    whole = agreeing(text, image)
+    monkeypatch.setattr(graphs, "AGREEING_ROWS", 7)
+    parts = agreeing(text, image)
+    np.testing.assert_array_equal(parts.neighbors, whole.neighbors)
+    np.testing.assert_array_equal(parts.weights, whole.weights)
+    assert whole.num_edges() > 0
 
 
 def test_a_missing_stage_and_foreign_users_are_refused(tmp_path: Path) -> None:
