@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from offline_jobs.array_types import BoolArray, FloatArray, IntArray
 from service.errors import DataError
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 DAY = 86_400
+QUERIES_AT_ONCE = 256
 
 
 def read_interactions(split_directory: Path, num_items: int) -> Interactions:
@@ -148,19 +150,22 @@ def recalls(vectors: FloatArray, present: BoolArray, judged: Judged, *, k: int) 
 
     vectors (rows, d): unit rows; present (rows,): an absent query or target is a miss, not left out.
     """
-    may = present & judged.candidates
-    shares = np.zeros(len(judged.queries))
-    for block in np.array_split(np.arange(len(shares)), max(1, len(shares) // 256)):
-        queries = judged.queries[block]
-        scores = vectors[queries] @ vectors.T
-        scores[:, ~may] = -np.inf
-        scores[np.arange(len(queries)), queries] = -np.inf
-        best = np.argpartition(-scores, min(k, scores.shape[1] - 1), axis=1)[:, :k]
-        for place, query in enumerate(block):
-            targets = judged.targets[judged.offsets[query] : judged.offsets[query + 1]]
-            found = best[place][np.isfinite(scores[place, best[place]])]
-            shares[query] = np.isin(targets, found).mean() if present[queries[place]] else 0.0
-    return shares
+    table = torch.from_numpy(vectors)
+    barred = torch.from_numpy(np.where(present & judged.candidates, 0.0, -np.inf).astype(np.float32))
+    hits = np.zeros(len(judged.targets), np.bool_)
+    for start in range(0, len(judged.queries), QUERIES_AT_ONCE):
+        queries = torch.from_numpy(judged.queries[start : start + QUERIES_AT_ONCE])
+        scores = (table[queries] @ table.T).add_(barred)
+        scores[torch.arange(len(queries)), queries] = -torch.inf
+        score, best = torch.topk(scores, min(k, len(table)), dim=1)
+        found = torch.where(score > -torch.inf, best, -1).numpy()
+        ends = judged.offsets[start : start + len(queries) + 1]
+        of_query = np.repeat(np.arange(len(queries)), np.diff(ends))
+        targets = judged.targets[ends[0] : ends[-1]]
+        hits[ends[0] : ends[-1]] = (found[of_query] == targets[:, None]).any(axis=1)
+    of_query = np.repeat(np.arange(len(judged.queries)), np.diff(judged.offsets))
+    shares = np.bincount(of_query, weights=hits, minlength=len(judged.queries)) / np.diff(judged.offsets)
+    return shares * present[judged.queries]
 
 
 def recall_of_co_bought(vectors: FloatArray, present: BoolArray, pairs: IntArray, *, k: int) -> float:
