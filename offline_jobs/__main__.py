@@ -90,6 +90,11 @@ COMMANDS: Mapping[str, Command] = {
         "offline_jobs.ingest:IngestSettings",
         WITH_DATA,
     ),
+    "fetch-images": Command(
+        "Download the images that items name by URL.",
+        "offline_jobs.image_download.stage:run_fetch_images",
+        "offline_jobs.image_download.settings:FetchImagesSettings",
+    ),
     "split": Command(
         "Divide interactions into training and test.",
         "offline_jobs.split:run_split",
