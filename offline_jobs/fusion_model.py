@@ -55,20 +55,27 @@ class Fusion(nn.Module):
         parts = self.project(values)
         return self.mix(parts, bits), self.mix(parts, self.only(bits, IMAGE)), self.mix(parts, self.only(bits, TEXT))
 
-    def only(self, bits: Sequence[Tensor], *shown: str) -> list[Tensor]:
-        """The presence bits with every modality but those of `shown` hidden."""
-        return [bit * float(name in shown) for name, bit in zip(self.names, bits, strict=True)]
+    def only(self, bits: Sequence[Tensor], *shown: str) -> list[Tensor | None]:
+        """The presence bits with every modality but those of `shown` hidden: None there."""
+        return [bit if name in shown else None for name, bit in zip(self.names, bits, strict=True)]
 
     def project(self, values: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """The wide layers, shared by the three outputs: hidden (b, hidden) and skip (b, dim) of each modality."""
         return [(self.into[name](x), self.skip[name](x)) for name, x in zip(self.names, values, strict=True)]
 
-    def mix(self, parts: Sequence[tuple[Tensor, Tensor]], bits: Sequence[Tensor]) -> Tensor:
-        """Unit vectors (b, dim) out of `project`'s parts where the bits (b, 1) are 1; zero where nothing is."""
-        theres = [bit > 0 for bit in bits]
-        hidden = sum(torch.where(there, h, e) for there, (h, _), e in zip(theres, parts, self.missing, strict=True))
-        skip = sum(torch.where(there, s, 0.0) for there, (_, s) in zip(theres, parts, strict=True))
-        enough = sum(bit for bit, alone in zip(bits, self.alone, strict=True) if alone)
+    def mix(self, parts: Sequence[tuple[Tensor, Tensor]], bits: Sequence[Tensor | None]) -> Tensor:
+        """Unit vectors (b, dim) out of `project`'s parts where the bits (b, 1) are 1; zero where nothing is.
+
+        A modality whose bits are None is absent everywhere.
+        """
+        hidden = sum(e for e, bit in zip(self.missing, bits, strict=True) if bit is None)
+        skip: Tensor | int = 0
+        enough: Tensor | int = 0
+        for (in_hidden, in_skip), bit, missing, alone in zip(parts, bits, self.missing, self.alone, strict=True):
+            if bit is not None:
+                hidden = hidden + torch.where(bit > 0, in_hidden, missing)
+                skip = skip + torch.where(bit > 0, in_skip, 0.0)
+                enough = enough + bit if alone else enough
         y = self.out(functional.gelu(self.norm(hidden))) + skip
         return functional.normalize(y, dim=-1) * (enough > 0)
 
