@@ -39,8 +39,10 @@ class EncoderRecord(BaseModel):
     """Of the weights file; over all files' names and digests where there are several."""
     width: int
     """Length of a vector."""
+    backend: str | None = None
+    """The library that computed, `torch` or `onnxruntime`, where an encoder can be computed by either."""
     precision: str
-    """fp32, bf16 or fp16: what the encoder computed in. Vectors are stored as float32."""
+    """fp32, bf16, fp16 or int8: what the encoder computed in. Vectors are stored as float32."""
     input_size: int
     """Longest text in tokens, or side of the square image in pixels, that the encoder sees."""
     projection: str | None = None

@@ -6,22 +6,23 @@ colour, a model line, a department. Both go into the model as content. An item w
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
+from scipy import sparse
 
-from offline_jobs.text_embeddings import read_texts
+from offline_jobs.compute import available_threads
+from offline_jobs.item_texts import TEXT_COLUMNS, TextColumn, read_texts
+from offline_jobs.lexical_terms import tfidf
+from offline_jobs.sparse_svd import leading_directions
 from training.stage import open_stage, require
 
-log = logging.getLogger(__name__)
-
 STAGE = "lexical_embeddings"
-VERSION = 1
+VERSION = 2
+BLOCK = 16_384
+"""Items reduced at once."""
 
 
 class LexicalEmbeddingSettings(BaseModel):
@@ -33,8 +34,14 @@ class LexicalEmbeddingSettings(BaseModel):
     """Length of a vector."""
     max_terms: int = Field(default=60_000, ge=1)
     """Most words and word pairs that count, the most frequent first."""
+    fields: tuple[TextColumn, ...] = Field(default=TEXT_COLUMNS, min_length=1)
+    """The columns that make an item's text."""
+    fit_items: int = Field(default=120_000, ge=1)
+    """The reduction is fitted on about so many items with text at most, evenly spread, and applied to all."""
     seed: int = 0
     """Seeds the reduction."""
+    threads: int = Field(default=0, ge=0, exclude=True)
+    """CPU threads; 0 is all cores this process may use."""
 
 
 def run_lexical_embeddings(settings: LexicalEmbeddingSettings, work: Path) -> None:
@@ -43,26 +50,35 @@ def run_lexical_embeddings(settings: LexicalEmbeddingSettings, work: Path) -> No
     with open_stage(work, STAGE, version=VERSION, inputs={"items": items}, settings=settings) as stage:
         if stage.fresh:
             return
-        texts = read_texts(items)
-        vectors, terms = embed(texts, settings)
-        np.save(stage.out / "vectors.npy", vectors, allow_pickle=False)
-        stage.count(items=len(texts), terms=terms, items_present=int(vectors.any(1).sum()))
+        weights = tfidf(read_texts(items, settings.fields), settings.max_terms)
+        shape = (weights.shape[0], settings.dim)
+        out = np.lib.format.open_memmap(stage.out / "vectors.npy", mode="w+", dtype=np.float32, shape=shape)
+        present = reduce(weights, settings, out)
+        out.flush()
+        stage.count(items=shape[0], terms=weights.shape[1], items_present=present)
 
 
 def embed(texts: list[str], settings: LexicalEmbeddingSettings) -> tuple[npt.NDArray[np.float32], int]:
     """Unit vectors (n, dim), and how many terms they were made of; a text without known terms has a zero row."""
+    weights = tfidf(texts, settings.max_terms)
     out = np.zeros((len(texts), settings.dim), np.float32)
-    vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2), min_df=2, sublinear_tf=True, max_features=settings.max_terms, dtype=np.float32
-    )
-    try:
-        weights = vectorizer.fit_transform(texts)
-    except ValueError:  # scikit-learn's word for: no term is left
-        return out, 0
-    rank = min(settings.dim, weights.shape[1] - 1, weights.shape[0] - 1)
-    if rank < 1:
-        return out, weights.shape[1]
-    reduced = TruncatedSVD(rank, random_state=settings.seed).fit_transform(weights)
-    norm = np.linalg.norm(reduced, axis=1, keepdims=True)
-    out[:, :rank] = np.where(norm > 1e-6, reduced / np.maximum(norm, 1e-6), 0.0)
+    reduce(weights, settings, out)
     return out, weights.shape[1]
+
+
+def reduce(weights: sparse.csr_matrix, settings: LexicalEmbeddingSettings, out: npt.NDArray[np.float32]) -> int:
+    """Fill `out` (n, dim), zeros before, with unit rows along the leading directions; returns how many are not zero."""
+    fitted = np.flatnonzero(np.diff(weights.indptr))
+    fitted = fitted[:: -(-len(fitted) // settings.fit_items) or 1]
+    rank = min(settings.dim, weights.shape[1] - 1, len(fitted) - 1)
+    if rank < 1:
+        return 0
+    threads = available_threads(settings.threads)
+    directions = leading_directions(weights[fitted], rank, seed=settings.seed, threads=threads)
+    present = 0
+    for start in range(0, len(out), BLOCK):
+        reduced = weights[start : start + BLOCK] @ directions
+        length = np.linalg.norm(reduced, axis=1, keepdims=True)
+        out[start : start + BLOCK, :rank] = np.where(length > 1e-6, reduced / np.maximum(length, 1e-6), 0)
+        present += int((length > 1e-6).sum())
+    return present

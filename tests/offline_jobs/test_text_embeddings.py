@@ -8,19 +8,15 @@ import time
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import torch
 from pydantic import BaseModel
 
-from offline_jobs.text_embeddings import (
-    TextEmbeddingSettings,
-    distinct_texts,
-    read_texts,
-    resolve_model,
-    run_text_embeddings,
-)
+from offline_jobs import text_encoders
+from offline_jobs.item_texts import TEXT_COLUMNS
+from offline_jobs.text_embeddings import TextEmbeddingSettings, run_text_embeddings
+from offline_jobs.text_model import resolve_model
 from offline_jobs.weights import fetch_weights
-from service.errors import DataError, StageError
+from service.errors import StageError
 from training.stage import open_stage, read_record
 
 
@@ -28,7 +24,7 @@ class NoSettings(BaseModel):
     pass
 
 
-SCHEMA = dict.fromkeys(("title", "category", "brand", "description"), pl.String)
+SCHEMA = dict.fromkeys(TEXT_COLUMNS, pl.String)
 SHOES = ("Leather ankle boots", None, None, "Warm winter boots with a rubber sole.")
 ROWS = [
     SHOES,
@@ -52,27 +48,6 @@ def minilm():
         return fetch_weights("all-MiniLM-L6-v2")
     except StageError as error:
         pytest.skip(f"the text weights cannot be fetched: {error}")
-
-
-def test_text_is_title_category_brand_description(tmp_path):
-    texts = read_texts(ingest(tmp_path, ROWS) / "ingest" / "items.parquet")
-    assert texts[2] == "Cotton baby bodysuit. Baby. Acme. Soft, with press-studs"
-    assert texts[0] == "Leather ankle boots. Warm winter boots with a rubber sole"
-    assert (texts[3], texts[5]) == ("", "")
-
-
-def test_missing_column_is_named(tmp_path):
-    pl.DataFrame({"title": ["a"]}).write_parquet(tmp_path / "items.parquet")
-    with pytest.raises(DataError, match=r"items\.parquet: a text column is missing"):
-        read_texts(tmp_path / "items.parquet")
-
-
-@given(st.lists(st.text(max_size=5)))
-def test_every_text_is_found_at_its_row(texts):
-    distinct, rows = distinct_texts(texts)
-    assert [distinct[row] if row >= 0 else "" for row in rows] == texts
-    assert len(set(distinct)) == len(distinct)
-    assert [len(text) for text in distinct] == sorted((len(text) for text in distinct), reverse=True)
 
 
 def test_wrong_model_says_what_to_give():
@@ -99,12 +74,13 @@ def test_close_texts_are_close_and_no_text_is_masked(minilm, tmp_path):
     assert present.tolist() == [True, True, True, False, True, False]
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), present.astype(float), atol=1e-6)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
-    np.testing.assert_array_equal(vectors[0], vectors[4])
+    np.testing.assert_array_equal(vectors[0], vectors[4])  # the same text, encoded once
     record = read_record(out)
     assert record.counts == {"items": 6, "present": 4, "no_text": 2, "distinct_texts": 3}
     encoder = json.loads((out / "encoder.json").read_text())
     assert encoder["sha256"] == "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
     assert (encoder["name"], encoder["width"]) == ("all-MiniLM-L6-v2", 384)
+    assert encoder["backend"] == "torch" if torch.cuda.is_available() else "onnxruntime"
 
     before = (out / "stage.json").stat().st_mtime_ns
     run_text_embeddings(TextEmbeddingSettings(threads=1), work)
@@ -126,14 +102,29 @@ def test_bf16_agrees_with_fp32_and_a_cut_text_with_its_start(minilm, tmp_path):
     assert (fp32[6] * longer[6]).sum() < 0.9999, "the longer limit sees more of the long text"
 
 
+def count_encoded(monkeypatch):
+    """The sizes of the shards that are encoded from here on."""
+    encoded, whole = [], text_encoders.TextTokenizer.batches
+    monkeypatch.setattr(
+        text_encoders.TextTokenizer,
+        "batches",
+        lambda self, texts, tokens: (encoded.append(len(texts)), whole(self, texts, tokens))[1],
+    )
+    return encoded
+
+
 @pytest.mark.weights
-def test_killed_run_resumes_to_the_same_bytes(minilm, tmp_path):
+@pytest.mark.parametrize("backend", ["onnx-int8", "torch"])
+def test_killed_run_encodes_no_finished_shard_again_and_ends_with_the_same_bytes(
+    minilm, tmp_path, monkeypatch, backend
+):
     rows = [(f"Shirt number {i} with {i % 7} buttons", "Shirts", None, "x" * (i % 50)) for i in range(160)]
     work, whole = ingest(tmp_path / "killed", rows), ingest(tmp_path / "whole", rows)
-    settings = TextEmbeddingSettings(batch_size=4, shard_size=8, threads=1)
+    settings = TextEmbeddingSettings(backend=backend, batch_tokens=64, shard_size=8, threads=1)
     script = (
         "import sys; from pathlib import Path; from offline_jobs.text_embeddings import *;"
-        "run_text_embeddings(TextEmbeddingSettings(batch_size=4, shard_size=8, threads=1), Path(sys.argv[1]))"
+        f"run_text_embeddings(TextEmbeddingSettings.model_validate_json({settings.model_dump_json()!r}),"
+        "Path(sys.argv[1]))"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(work)], stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and not list(work.glob(".scratch/*/shard-00002.npz")):
@@ -141,9 +132,22 @@ def test_killed_run_resumes_to_the_same_bytes(minilm, tmp_path):
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert not (work / "text_embeddings").exists()
-    assert list(work.glob(".scratch/*/shard-00002.npz"))
+    finished = len(list(work.glob(".scratch/*/shard-*.npz")))
+    assert 3 <= finished < 20
+    encoded = count_encoded(monkeypatch)
     run_text_embeddings(settings, work)
+    assert encoded == [8] * (20 - finished)
     run_text_embeddings(settings.model_copy(update={"threads": 2}), whole)
     killed, unbroken = read_record(work / "text_embeddings"), read_record(whole / "text_embeddings")
     assert killed.outputs == unbroken.outputs
     assert not list(work.glob(".scratch/text_embeddings-*"))
+
+
+@pytest.mark.weights
+def test_fields_choose_what_is_encoded(minilm, tmp_path):
+    work = ingest(
+        tmp_path, [("Wool coat", None, "Acme", "Warm"), ("Wool coat", None, "Other", "Cold"), (None, "x", "y", "z")]
+    )
+    run_text_embeddings(TextEmbeddingSettings(fields=("title",)), work)
+    record = read_record(work / "text_embeddings")
+    assert record.counts == {"items": 3, "present": 2, "no_text": 1, "distinct_texts": 1}

@@ -1,0 +1,49 @@
+"""Item texts as the text stages read them: which columns, in which order, and each distinct text once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from service.errors import DataError
+
+TextColumn = Literal["title", "category", "brand", "description"]
+TEXT_COLUMNS: tuple[TextColumn, ...] = ("title", "category", "brand", "description")
+
+
+def read_texts(items: Path, fields: Sequence[TextColumn] = TEXT_COLUMNS) -> list[str]:
+    """One text an item, in item_row order: its fields joined by ". "; empty where the item has none of them.
+
+    White space is collapsed, dots at a field's end are dropped. Raises DataError where a column is missing.
+    """
+    cells = [
+        pl.col(field)
+        .cast(pl.String)
+        .str.replace_all(r"\s+", " ")
+        .str.strip_chars()
+        .str.strip_chars_end(".")
+        .replace("", None)
+        for field in fields
+    ]
+    try:
+        table = pl.scan_parquet(items).select(pl.concat_str(cells, separator=". ", ignore_nulls=True)).collect()
+    except pl.exceptions.ColumnNotFoundError as error:
+        raise DataError(
+            f"a text column is missing ({error})", where=str(items), todo="Run the ingest stage again"
+        ) from error
+    return table.to_series().to_list()
+
+
+def distinct_texts(texts: Sequence[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Each text that is not empty once, longest first (a batch too large for memory fails at once).
+
+    Also (len(texts),) int64: each text's row in that list, -1 where it is empty.
+    """
+    distinct = sorted({text for text in texts if text}, key=lambda text: (-len(text), text))
+    row_of = {text: row for row, text in enumerate(distinct)}
+    return distinct, np.array([row_of.get(text, -1) for text in texts], np.int64)
