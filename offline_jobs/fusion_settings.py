@@ -1,4 +1,4 @@
-"""The settings of the stage `fusion`, apart from it: they are read before torch is loaded."""
+"""The settings of the stage `fusion`: read by what fits, what measures and what writes, and importing none of them."""
 
 from __future__ import annotations
 
