@@ -34,7 +34,7 @@ def read_ledger(images: Path) -> dict[str, Fetched]:
     """URL to what became of it, from the finished stage's folder. Raises DataError where the ledger is not one."""
     path = images / LEDGER
     try:
-        ledger = pl.read_parquet(path, columns=list(COLUMNS)).cast(COLUMNS)  # type: ignore[arg-type]
+        ledger = pl.read_parquet(path, columns=list(COLUMNS)).select(list(COLUMNS)).cast(COLUMNS)  # type: ignore[arg-type]
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"not a ledger of fetched images ({error})", where=str(path), todo=_AGAIN) from error
     odd = ledger.filter(

@@ -49,7 +49,7 @@ FITTED_ON = 40_000
 
 class _Identity(ImageEmbeddingSettings):
     resolved: str
-    """Encoder, device and precision that auto came to."""
+    """Encoder, precision, device and batch size that auto came to."""
     images_sha256: str
     """Over every item's image: its content's digest, or why there is none."""
 
@@ -93,7 +93,7 @@ def run_image_embeddings(settings: ImageEmbeddingSettings, data: Path, work: Pat
     ):
         store.open_archives(references)
         images = find_images(store, references, pool)
-        resolved = f"{encoder.record.name} {encoder.record.precision}"
+        resolved = f"{encoder.record.name} {encoder.record.precision} on {encoder.device}, {encoder.batch_size} at once"
         identity = _Identity(**dict(settings), resolved=resolved, images_sha256=images.sha256)
         with open_stage(work, STAGE, version=VERSION, inputs=inputs, settings=identity) as stage:
             if stage.fresh:
@@ -105,7 +105,7 @@ def run_image_embeddings(settings: ImageEmbeddingSettings, data: Path, work: Pat
                     width=encoder.features,
                     shard_size=settings.shard_size,
                     label="image embeddings",
-                    encode=shard_encoder(encoder.load(), store, images.distinct, pool, settings.batch_size),
+                    encode=shard_encoder(encoder.load(), store, images.distinct, pool, encoder.batch_size),
                 )
             status = write_vectors(stage.out, stage.scratch, encoder, images, settings.shard_size)
             stage.count(**{reason.name.lower(): int((status == reason).sum()) for reason in ImageStatus})
