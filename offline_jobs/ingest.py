@@ -10,26 +10,33 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from offline_jobs.k_core import k_core
-from offline_jobs.quality_report import IngestReport, InteractionCounts, ItemCounts, build_report, summary
+from offline_jobs.ingest_tables import (
+    interaction_table,
+    with_content_hash,
+    with_review_hash,
+    write_items,
+    write_reviews,
+)
+from offline_jobs.quality_report import Counts, IngestReport, build_report, summary
+from offline_jobs.quality_report_page import report_page
 from offline_jobs.readers import Quarantine, Shop, clean_interactions, clean_items, open_shop
 from offline_jobs.readers.quarantine import Table
-from offline_jobs.readers.raw import INTERACTION_SCHEMA, ITEM_SCHEMA, RawBatch
+from offline_jobs.readers.raw import RawBatch
+from offline_jobs.row_order import ParquetSink
 from service.errors import DataError
 from training.stage import Stage, open_stage
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 
 
 class IngestSettings(BaseModel):
@@ -37,7 +44,7 @@ class IngestSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     format: str = "auto"
-    """Format of the folder: auto, table, fashion-week, amazon-2014 or inter."""
+    """Format of the folder: auto, table, fashion-week, amazon-2014, amazon-2018, amazon-2023 or inter."""
     k_core: int = Field(default=0, ge=0, le=1000)
     """Keep only users and items with at least this many partners among the kept ones; 0 keeps all. Items that
     fall out stay in the catalog, as cold items."""
@@ -45,6 +52,8 @@ class IngestSettings(BaseModel):
     """A longer line of a text file is refused (bytes)."""
     max_text_chars: int = Field(default=2000, ge=50)
     """Titles, descriptions, brands and categories are cut to this many characters."""
+    max_review_chars: int = Field(default=500, ge=0)
+    """Texts of reviews (title and body) are cut to this many characters; 0 leaves them out."""
 
 
 class _Described(IngestSettings):
@@ -56,7 +65,9 @@ class _Described(IngestSettings):
 
 def run_ingest(settings: IngestSettings, data: Path, work: Path) -> None:
     """Read the shop in `data` into `<work>/ingest`. Raises DataError where nothing usable is in it."""
-    shop = open_shop(data, settings.format, max_line_bytes=settings.max_line_bytes)
+    shop = open_shop(
+        data, settings.format, max_line_bytes=settings.max_line_bytes, reviews=settings.max_review_chars > 0
+    )
     names = "\n".join(sorted(shop.image_names)).encode("utf-8", "surrogateescape")
     described = _Described(**settings.model_dump(), images_sha256=hashlib.sha256(names).hexdigest())
     with open_stage(work, "ingest", version=VERSION, inputs=shop.files, settings=described) as stage:
@@ -64,6 +75,7 @@ def run_ingest(settings: IngestSettings, data: Path, work: Path) -> None:
             return
         report = _ingest(shop, settings, stage)
         (stage.out / "report.json").write_text(report.model_dump_json(indent=2))
+        (stage.out / "report.html").write_text(report_page(report), encoding="utf-8")
         stage.count(
             interactions=report.interactions.kept,
             items=report.catalog.items,
@@ -77,88 +89,56 @@ def _ingest(shop: Shop, settings: IngestSettings, stage: Stage) -> IngestReport:
     now = int(time.time())
 
     def clean(batch: RawBatch) -> pl.DataFrame:
-        return clean_interactions(batch, quarantine, now=now, has_time=shop.has_time)
+        rows = clean_interactions(
+            batch, quarantine, now=now, has_time=shop.has_time, max_review_chars=settings.max_review_chars
+        )
+        return with_review_hash(rows)
 
     with Quarantine(stage.out / "quarantine.jsonl") as quarantine:
         staged = stage.scratch / "interactions.parquet"
         _stage_rows(shop.interactions(quarantine), clean, staged, "reading interactions")
-        interactions, interaction_counts = _interactions(staged, settings.k_core, quarantine)
+        if not staged.exists():
+            raise _nothing_usable(shop, settings, quarantine)
+        interactions, interaction_counts, conflicts = interaction_table(staged, settings.k_core, quarantine)
         if interactions.is_empty():
-            raise DataError(
-                f"no usable interaction among {quarantine.rows_read['interactions']} rows"
-                f"{_worst(quarantine, 'interactions')}",
-                where=", ".join(str(path) for path in shop.files.values()),
-                todo="Check the format and the column mapping" + (", or a smaller k-core" if settings.k_core else ""),
-            )
+            raise _nothing_usable(shop, settings, quarantine)
+        if shop.has_reviews:
+            write_reviews(staged, interactions, stage.scratch / "reviews", stage.out / "reviews.parquet")
+        interactions = interactions.drop("staged_row")
         _write(interactions, stage.out / "interactions.parquet")
-        users = interactions.select(pl.col("user_id").unique().sort())
-        _write(users, stage.out / "users.parquet")
+        _write(interactions.select(pl.col("user_id").unique().sort()), stage.out / "users.parquet")
+        staged.unlink()
         staged = stage.scratch / "items.parquet"
         _stage_rows(
             shop.items(quarantine),
-            lambda batch: clean_items(batch, quarantine, max_text_chars=settings.max_text_chars),
+            lambda batch: with_content_hash(clean_items(batch, quarantine, max_text_chars=settings.max_text_chars)),
             staged,
             "reading items",
         )
-        items, item_counts = _items(staged, interactions, quarantine)
-        _write(items, stage.out / "items.parquet")
-    return build_report(shop, interactions, items, users.height, interaction_counts, item_counts)
+        bought = interactions["item_id"].unique()
+        item_counts, more = write_items(
+            staged, bought, quarantine, stage.scratch / "items", stage.out / "items.parquet"
+        )
+    counts = Counts(interaction_counts, item_counts, {"interactions": conflicts, "items": more})
+    return build_report(shop, stage.out, interactions, counts, quarantine)
+
+
+def _nothing_usable(shop: Shop, settings: IngestSettings, quarantine: Quarantine) -> DataError:
+    return DataError(
+        f"no usable interaction among {quarantine.rows_read['interactions']} rows{_worst(quarantine, 'interactions')}",
+        where=", ".join(str(path) for path in shop.files.values()),
+        todo="Check the format and the column mapping" + (", or a smaller k-core" if settings.k_core else ""),
+    )
 
 
 def _stage_rows(batches: Iterator[RawBatch], clean: Callable[[RawBatch], pl.DataFrame], path: Path, title: str) -> None:
     """Stream the clean rows of every batch into one Parquet file, which is left out where there is no batch."""
-    path.unlink(missing_ok=True)
-    writer = None
     columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:,.0f} rows"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress, ParquetSink(path) as sink:
         task = progress.add_task(title, total=None)
-        try:
-            for batch in batches:
-                table = clean(batch).to_arrow()
-                writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=1)
-                writer.write_table(table)
-                progress.advance(task, batch.frame.height)
-        finally:
-            if writer is not None:
-                writer.close()
-
-
-def _read_staged(path: Path, schema: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
-    return pl.read_parquet(path) if path.exists() else pl.DataFrame(schema=dict(schema))
-
-
-def _interactions(staged: Path, k: int, quarantine: Quarantine) -> tuple[pl.DataFrame, InteractionCounts]:
-    """Sorted by (timestamp, user_id, item_id), each (user, item, time) once, and what became of every row."""
-    rows = _read_staged(staged, INTERACTION_SCHEMA)
-    key = ["timestamp", "user_id", "item_id"]
-    # Of equal rows with different labels the lowest stays: training keeps what a test would leak.
-    by = [*key, "label"] if "label" in rows.columns else key
-    once = rows.sort(by).unique(key, keep="first", maintain_order=True)
-    kept = once.filter(k_core(once, k)) if k else once
-    counts = InteractionCounts(
-        read=quarantine.rows_read["interactions"],
-        kept=kept.height,
-        duplicate=rows.height - once.height,
-        outside_k_core=once.height - kept.height,
-        quarantined=dict(quarantine.refused["interactions"].most_common()),
-    )
-    return kept, counts
-
-
-def _items(staged: Path, interactions: pl.DataFrame, quarantine: Quarantine) -> tuple[pl.DataFrame, ItemCounts]:
-    """One row an item, sorted by id; an item seen only in interactions gets nulls. The first of equals stays."""
-    rows = _read_staged(staged, ITEM_SCHEMA).with_columns(pl.col("price").cast(pl.Float32))
-    once = rows.unique("item_id", keep="first", maintain_order=True)
-    unknown = interactions.select("item_id").unique().join(once, on="item_id", how="anti")
-    items = pl.concat([once, unknown], how="diagonal").sort("item_id")
-    counts = ItemCounts(
-        read=quarantine.rows_read["items"],
-        kept=once.height,
-        duplicate=rows.height - once.height,
-        quarantined=dict(quarantine.refused["items"].most_common()),
-        only_in_interactions=unknown.height,
-    )
-    return items, counts
+        for batch in batches:
+            sink.write(clean(batch))
+            progress.advance(task, batch.frame.height)
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:

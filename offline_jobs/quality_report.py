@@ -1,18 +1,23 @@
-"""What ingest found, for a machine (`report.json`) and for a person (a summary on stderr)."""
+"""What ingest found: for a machine (`report.json`), for a person (`report.html`, and a summary on stderr)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from offline_jobs.readers import Shop
-from offline_jobs.readers.images import MEMBER
-from offline_jobs.readers.raw import TEXT_FIELDS
+from offline_jobs import quality_report_figures as figures
+from offline_jobs.k_core import core_sizes
+from offline_jobs.quality_report_figures import Figures
+from offline_jobs.readers import Quarantine, Shop
+from offline_jobs.readers.quarantine import Table
 
-BUCKETS = (1, 2, 5, 10, 20, 50, 100, 1000)
-"""Lower ends of the degree buckets."""
+CORES = (2, 3, 5, 10)
+REASONS_SHOWN = 40
 
 
 class _Part(BaseModel):
@@ -25,6 +30,8 @@ class InteractionCounts(_Part):
     read: int
     kept: int
     duplicate: int
+    conflicting: int
+    """Of the duplicates, those with another rating, label or text than the one that was kept."""
     outside_k_core: int
     quarantined: dict[str, int]
     """Refused records by reason."""
@@ -42,7 +49,11 @@ class ItemCounts(_Part):
     read: int
     kept: int
     duplicate: int
+    conflicting: int
+    """Of the duplicates, those that say something else than the one that was kept."""
     quarantined: dict[str, int]
+    dropped: dict[str, int]
+    """Unreadable values by reason, of records that are kept without them."""
     only_in_interactions: int
     """Items that were bought but have no record: they are in the catalog with nulls, beyond `kept`."""
 
@@ -51,6 +62,24 @@ class ItemCounts(_Part):
         accounted = self.kept + self.duplicate + sum(self.quarantined.values())
         assert accounted == self.read, f"{accounted} items accounted for, {self.read} read"
         return self
+
+
+class Conflict(_Part):
+    """Two records of one key that disagree: what was kept of the first, and what of the later one was left out."""
+
+    key: str
+    field: str
+    kept: str
+    left_out: str
+
+
+class Refused(_Part):
+    """A refused record, as in quarantine.jsonl."""
+
+    file: str
+    line: int
+    reason: str
+    row: str
 
 
 class CatalogReport(_Part):
@@ -73,6 +102,15 @@ class TimeReport(_Part):
     days: int
 
 
+class Core(_Part):
+    """What a k-core of the kept interactions would hold; interactions are distinct (user, item) pairs."""
+
+    k: int
+    users: int
+    items: int
+    interactions: int
+
+
 class IngestReport(_Part):
     """The whole report."""
 
@@ -91,36 +129,53 @@ class IngestReport(_Part):
     """Bought items by the number of distinct users who bought them."""
     time: TimeReport | None
     """None where the data carries no times."""
+    figures: Figures
+    """The numbers behind the plots."""
+    cores: list[Core]
+    conflicts: dict[str, list[Conflict]]
+    """Examples, by table."""
+    refused: dict[str, list[Refused]]
+    """Examples of every frequent reason, by table."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the records, and examples of those that disagree, by table."""
+
+    interactions: InteractionCounts
+    items: ItemCounts
+    conflicts: Mapping[Table, list[Conflict]]
 
 
 def build_report(
-    shop: Shop,
-    interactions: pl.DataFrame,
-    items: pl.DataFrame,
-    users: int,
-    interaction_counts: InteractionCounts,
-    item_counts: ItemCounts,
+    shop: Shop, out: Path, interactions: pl.DataFrame, counts: Counts, quarantine: Quarantine
 ) -> IngestReport:
-    """Describe the tables as they were written."""
+    """Describe the tables as they were written into `out`."""
     pairs = interactions.select("user_id", "item_id").unique()
-    bought = pairs["item_id"].n_unique()
+    degrees = {name: pairs.group_by(name).len()["len"] for name in ("user_id", "item_id")}
+    items = out / "items.parquet"
     first, last = interactions.select(pl.col("timestamp").min().alias("a"), pl.col("timestamp").max().alias("b")).row(0)
+    num_items = figures.height(items)
     return IngestReport(
         format=shop.format,
         files={name: path.stat().st_size for name, path in shop.files.items()},
-        interactions=interaction_counts,
-        items=item_counts,
+        interactions=counts.interactions,
+        items=counts.items,
         catalog=CatalogReport(
-            items=items.height,
-            cold=items.height - bought,
-            missing={name: items[name].null_count() for name in (*TEXT_FIELDS, "price", "image")},
-            image_sources=_image_sources(items["image"].drop_nulls()),
+            items=num_items,
+            cold=num_items - len(degrees["item_id"]),
+            missing=figures.missing(items),
+            image_sources=figures.image_sources(items),
         ),
-        users=users,
+        users=len(degrees["user_id"]),
         distinct_pairs=pairs.height,
-        user_degrees=_degrees(pairs, "user_id"),
-        item_degrees=_degrees(pairs, "item_id"),
+        user_degrees=figures.degree_buckets(degrees["user_id"]),
+        item_degrees=figures.degree_buckets(degrees["item_id"]),
         time=TimeReport(first=first, last=last, days=last // 86_400 - first // 86_400 + 1) if shop.has_time else None,
+        figures=figures.figures(out, interactions, degrees, has_time=shop.has_time),
+        cores=[Core(**size._asdict()) for size in core_sizes(pairs, CORES)],
+        conflicts={table: examples for table, examples in counts.conflicts.items() if examples},
+        refused={table: _refused(quarantine, table) for table in quarantine.refused},
     )
 
 
@@ -138,29 +193,20 @@ def summary(report: IngestReport) -> str:
         f"                            by distinct users: {_line(report.item_degrees)}",
         f"missing       {_line(catalog.missing)}",
     ]
+    if rows.conflicting or items.conflicting:
+        lines.append(f"conflicts     {rows.conflicting + items.conflicting:>12,}  duplicates that say something else")
     if report.time is not None:
         first, last = (datetime.fromtimestamp(t, UTC).date() for t in (report.time.first, report.time.last))
         lines.append(f"time          {first} to {last}, {report.time.days} days")
     for table, reasons in (("interactions", rows.quarantined), ("items", items.quarantined)):
         lines += [f"quarantined   {count:>12,}  {table}: {reason}" for reason, count in list(reasons.items())[:10]]
+    lines += [f"left out      {count:>12,}  items: {reason}" for reason, count in items.dropped.items()]
     return "\n".join(lines)
 
 
-def _degrees(pairs: pl.DataFrame, name: str) -> dict[str, int]:
-    degree = pairs.group_by(name).len()["len"]
-    ends = [*BUCKETS[1:], None]
-    found = {}
-    for low, end in zip(BUCKETS, ends, strict=True):
-        inside = (degree >= low) & (degree < end if end is not None else pl.Series([True]))
-        name_of_bucket = f"{low}+" if end is None else str(low) if end == low + 1 else f"{low}-{end - 1}"
-        found[name_of_bucket] = int(inside.sum())
-    return found
-
-
-def _image_sources(images: pl.Series) -> dict[str, int]:
-    url = int(images.str.contains(r"^https?://").sum())
-    archive = int((images.str.contains(MEMBER, literal=True) & ~images.str.contains(r"^https?://")).sum())
-    return {"file": len(images) - url - archive, "archive": archive, "url": url}
+def _refused(quarantine: Quarantine, table: Table) -> list[Refused]:
+    frequent = [reason for reason, _ in quarantine.refused[table].most_common(REASONS_SHOWN)]
+    return [Refused.model_validate(entry) for reason in frequent for entry in quarantine.examples[table][reason]]
 
 
 def _line(counts: dict[str, int]) -> str:

@@ -6,22 +6,20 @@ known by their ids alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from offline_jobs.readers.amazon2014 import (
-    Record,
-    find_files,
-    leaf_category,
-    parse_json,
-    plain_text,
-    read_records,
-)
+from offline_jobs.readers.amazon import product_lines
+from offline_jobs.readers.amazon_files import find_files
 from offline_jobs.readers.delimited import delimited_header
+from offline_jobs.readers.json_lines import Record, parse_object
 from offline_jobs.readers.mapping import InteractionMapping, ItemMapping, Mapping
 from offline_jobs.readers.quarantine import Quarantine
-from offline_jobs.readers.raw import ITEM_SCHEMA, BatchBuilder, RawBatch, as_id, as_number, as_text
+from offline_jobs.readers.raw import RawBatch
+from offline_jobs.readers.records import read_records
 from offline_jobs.readers.table import TableShop
+from offline_jobs.readers.values import as_id, as_price, first_text, last_name, plain_text
 from service.errors import DataError
 
 FORMAT = "inter"
@@ -34,11 +32,14 @@ NAMES = {
     "item_id": ("item_id", "itemid", "item", "iid", "asin"),
     "timestamp": ("timestamp", "time"),
     "label": ("x_label",),
-    "title": ("title", "item_title", "name"),
-    "description": ("description",),
-    "brand": ("brand",),
-    "category": ("category", "categories", "class"),
+    "rating": ("rating", "stars", "overall"),
+    "review": ("review", "review_text", "text", "reviewtext"),
+    "title": ("title", "item_title", "item_name", "name", "movie_title", "keywords"),
+    "description": ("description", "desc"),
+    "brand": ("brand", "store", "manufacturer"),
+    "category": ("category", "categories", "class", "genre", "genres"),
     "price": ("price",),
+    "image": ("image", "imurl", "image_url"),
 }
 """What a column may be called, in lower case and without its `:type`."""
 
@@ -48,18 +49,20 @@ class InterShop:
 
     format = FORMAT
 
-    def __init__(self, data: Path, max_line_bytes: int) -> None:
+    def __init__(self, data: Path, max_line_bytes: int, *, reviews: bool) -> None:
         path = _only(data, INTERACTIONS, required=True)
         table = _only(data, ITEM_TABLES)
         self._lines = _only(data, ITEM_LINES) if table is None else None
         assert path is not None
         mapping = Mapping(interactions=_interactions(path), items=_items(table) if table is not None else None)
-        self._tables = TableShop(data, mapping, max_line_bytes, FORMAT)
+        self._tables = TableShop(data, mapping, max_line_bytes, FORMAT, reviews=reviews)
         self.files = dict(self._tables.files)
         if self._lines is not None:
             self.files[self._lines.name] = self._lines
         self.has_time = self._tables.has_time
         self.has_label = self._tables.has_label
+        self.has_rating = self._tables.has_rating
+        self.has_reviews = self._tables.has_reviews
         self.image_names = self._tables.image_names
         self._max_line_bytes = max_line_bytes
 
@@ -71,20 +74,23 @@ class InterShop:
         """One row an item, from the .item table or the JSON lines."""
         if self._lines is None:
             return self._tables.items(quarantine)
-        builder = BatchBuilder("items", self._lines.name, ITEM_SCHEMA)
-        return read_records(self._lines, builder, quarantine, self._max_line_bytes, parse_json, _item)
+        parse = functools.partial(product_lines, parse=parse_object, product=product)
+        return read_records(self._lines, "items", parse, quarantine, self._max_line_bytes, workers="processes")
 
 
-def _item(record: Record) -> tuple[object, ...]:
-    return (
+def product(record: Record) -> tuple[tuple[object, ...], bool]:
+    """An item of the JSON lines, a row of ITEM_SCHEMA, and whether its price could be read."""
+    price, readable = as_price(record.get("price"))
+    row = (
         as_id(record.get("itemID", record.get("item_id")), "itemID"),
         plain_text(record.get("title", record.get("keywords"))),
         plain_text(record.get("description")),
         plain_text(record.get("brand")),
-        leaf_category(record.get("categories", record.get("category"))),
-        as_number(record.get("price"), "price"),
-        as_text(record.get("imUrl")),
+        last_name(record.get("categories", record.get("category"))),
+        price,
+        first_text(record.get("imUrl")),
     )
+    return row, readable
 
 
 def _interactions(path: Path) -> InteractionMapping:
@@ -102,6 +108,8 @@ def _interactions(path: Path) -> InteractionMapping:
         item_id=columns["item_id"],
         timestamp=columns.get("timestamp"),
         label=columns.get("label"),
+        rating=columns.get("rating"),
+        review=f"{{{columns['review']}}}" if "review" in columns else (),
     )
 
 
@@ -109,7 +117,8 @@ def _items(path: Path) -> ItemMapping:
     columns = _known_columns(path)
     if "item_id" not in columns:
         raise DataError("no column for item_id", where=f"{path}:1", todo="Call it item_id:token")
-    texts = {name: f"{{{columns[name]}}}" for name in ("title", "description", "brand", "category") if name in columns}
+    used = ("title", "description", "brand", "category", "image")
+    texts = {name: f"{{{columns[name]}}}" for name in used if name in columns}
     return ItemMapping(file=path.name, item_id=columns["item_id"], price=columns.get("price"), **texts)
 
 

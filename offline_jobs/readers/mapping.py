@@ -5,6 +5,8 @@ file = "orders.csv"                  # .csv, .tsv (each also .gz) or .parquet
 user_id = "customer"                 # names of columns
 item_id = "sku"
 timestamp = "bought_at"              # optional; without it a split by time is not possible
+rating = "stars"                     # optional
+review = ["{headline}", "{body}"]    # optional: the text of a review
 timestamp_format = "auto"            # auto, unix, unix-ms, or a strptime pattern such as "%d.%m.%Y"
 
 [items]
@@ -51,10 +53,20 @@ class InteractionMapping(BaseModel):
     label: str | None = None
     """Column with a split made elsewhere: 0 train, 1 validation, 2 test."""
 
+    rating: str | None = None
+    """Column with the rating, stars or whatever the shop has."""
+    review: Template = ()
+    """The text of a review, parts with {column} in them."""
+
+    def review_parts(self) -> tuple[str, ...]:
+        """The parts of the review's text."""
+        return (self.review,) if isinstance(self.review, str) else self.review
+
     def columns(self) -> list[str]:
         """Every column that is read."""
-        named = [self.user_id, self.item_id, self.timestamp, self.label]
-        return list(dict.fromkeys(name for name in named if name))
+        named = [self.user_id, self.item_id, self.timestamp, self.label, self.rating]
+        used = [name for part in self.review_parts() for name in COLUMN.findall(part)]
+        return list(dict.fromkeys(name for name in [*named, *used] if name))
 
 
 class ItemMapping(BaseModel):

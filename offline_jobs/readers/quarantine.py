@@ -14,6 +14,8 @@ from typing import Literal
 
 Table = Literal["interactions", "items"]
 
+EXAMPLES = 3
+"""So many refused rows of each reason are kept at hand for the report."""
 MAX_ROW_CHARS = 500
 """A refused row is written down to this many characters."""
 
@@ -30,6 +32,10 @@ class Quarantine:
         """Records taken from the files, by table."""
         self.refused: dict[Table, Counter[str]] = {"interactions": Counter(), "items": Counter()}
         """Refused records by reason, by table."""
+        self.dropped: dict[Table, Counter[str]] = {"interactions": Counter(), "items": Counter()}
+        """Unreadable values left out of records that were let in, by reason, by table."""
+        self.examples: dict[Table, dict[str, list[dict[str, str | int]]]] = {"interactions": {}, "items": {}}
+        """The first EXAMPLES refused records of every reason, as they stand in the file, by table."""
         self._file = path.open("w", encoding="utf-8")
 
     def __enter__(self) -> Quarantine:
@@ -47,8 +53,14 @@ class Quarantine:
     def refuse(self, table: Table, file: str, line: int, reason: str, row: str) -> None:
         """Write one refused record down. `line` is 1-based: a text file's line, or a Parquet file's row."""
         self.refused[table][reason] += 1
-        entry = {"file": file, "line": line, "reason": reason, "row": row[:MAX_ROW_CHARS]}
+        entry: dict[str, str | int] = {"file": file, "line": line, "reason": reason, "row": row[:MAX_ROW_CHARS]}
+        if self.refused[table][reason] <= EXAMPLES:
+            self.examples[table].setdefault(reason, []).append(entry)
         self._file.write(json.dumps(entry) + "\n")
+
+    def drop(self, table: Table, reason: str, count: int) -> None:
+        """Count values that could not be read, of records that are kept without them."""
+        self.dropped[table][reason] += count
 
     def total(self, table: Table) -> int:
         """Refused records of one table."""

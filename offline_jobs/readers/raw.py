@@ -1,6 +1,7 @@
 """What every reader gives: batches of rows in one schema, not yet judged, with the row's own text at hand.
 
-Interactions: user_id str, item_id str, timestamp float64 (unix seconds, UTC), label float64 where there is one.
+Interactions: user_id str, item_id str, timestamp float64 (unix seconds, UTC), and where there are such: label float64,
+rating float64, review str.
 Items: item_id, title, description, brand, category, image str, price float64. Any value may be null.
 """
 
@@ -13,10 +14,11 @@ from typing import Protocol
 
 import polars as pl
 
-from offline_jobs.readers.quarantine import MAX_ROW_CHARS, Quarantine, RefusedRowError, Table
+from offline_jobs.readers.quarantine import MAX_ROW_CHARS, Quarantine, Table
 
 INTERACTION_SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64}
-LABEL_SCHEMA = {"label": pl.Float64}
+OPTIONAL_SCHEMA = {"label": pl.Float64, "rating": pl.Float64, "review": pl.String}
+"""What some formats have beside: `rating` is stars or whatever the shop has, `review` the text of a review."""
 TEXT_FIELDS = ("title", "description", "brand", "category")
 ITEM_SCHEMA = {
     "item_id": pl.String,
@@ -48,6 +50,10 @@ class Shop(Protocol):
     """False where the data carries no time stamps; they are 0 then."""
     has_label: bool
     """True where the data carries its own train / validation / test label (0, 1, 2)."""
+    has_rating: bool
+    """True where interactions carry a rating."""
+    has_reviews: bool
+    """True where interactions carry texts."""
     image_names: frozenset[str]
     """Pictures found beside the data, as `items.image` names them."""
 
@@ -87,45 +93,3 @@ class BatchBuilder:
 
     def __len__(self) -> int:
         return len(self._rows)
-
-
-def as_id(value: object, name: str) -> str | None:
-    """A JSON value as an id: text or a whole number. Raises RefusedRowError for anything else."""
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise RefusedRowError(f"{name} is neither text nor a whole number")
-    if not value.isascii() and not _encodable(value):
-        raise RefusedRowError(f"{name} is not valid Unicode")
-    return value
-
-
-def as_number(value: object, name: str) -> float | None:
-    """A JSON value as a float, from a number or from text. Raises RefusedRowError for anything else."""
-    if value is None or value == "":
-        return None
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except (ValueError, OverflowError):
-            pass
-    raise RefusedRowError(f"{name} is not a number")
-
-
-def as_text(value: object) -> str | None:
-    """A JSON value as text: text, or a list of texts joined by spaces; null for anything else or blank."""
-    if isinstance(value, list):
-        value = " ".join(part for part in value if isinstance(part, str))
-    if not isinstance(value, str) or not value.strip():
-        return None
-    return value if value.isascii() or _encodable(value) else value.encode("utf-8", "replace").decode()
-
-
-def _encodable(value: str) -> bool:
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -12,7 +12,7 @@ from offline_jobs.readers.images import list_images
 from offline_jobs.readers.mapping import COLUMN, InteractionMapping, ItemMapping, Mapping
 from offline_jobs.readers.parquet import parquet_batches, parquet_header
 from offline_jobs.readers.quarantine import Quarantine, Table
-from offline_jobs.readers.raw import INTERACTION_SCHEMA, ITEM_SCHEMA, TEXT_FIELDS, RawBatch
+from offline_jobs.readers.raw import ITEM_SCHEMA, TEXT_FIELDS, RawBatch
 from offline_jobs.readers.times import unix_seconds
 from service.errors import DataError
 
@@ -22,7 +22,11 @@ DELIMITERS = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t"}
 class TableShop:
     """A folder with the tables that a mapping describes; a `Shop`."""
 
-    def __init__(self, data: Path, mapping: Mapping, max_line_bytes: int, name: str) -> None:
+    def __init__(self, data: Path, mapping: Mapping, max_line_bytes: int, name: str, *, reviews: bool) -> None:
+        if not reviews:
+            mapping = mapping.model_copy(
+                update={"interactions": mapping.interactions.model_copy(update={"review": ()})}
+            )
         self.format = name
         self._mapping = mapping
         self._max_line_bytes = max_line_bytes
@@ -36,6 +40,8 @@ class TableShop:
             _check_columns(self._items, mapping.items.columns(), (mapping.items.item_id,))
         self.has_time = mapping.interactions.timestamp is not None
         self.has_label = mapping.interactions.label is not None
+        self.has_rating = mapping.interactions.rating is not None
+        self.has_reviews = bool(mapping.interactions.review)
         self.image_names: frozenset[str] = frozenset()
         pattern = mapping.items.image if mapping.items is not None else None
         if pattern and not _is_url(pattern):
@@ -77,16 +83,18 @@ def map_interactions(frame: pl.DataFrame, mapping: InteractionMapping) -> pl.Dat
     ]
     if mapping.label:
         wanted.append(pl.col(mapping.label).cast(pl.Float64, strict=False).alias("label"))
-    return frame.select(wanted).select([*INTERACTION_SCHEMA, *(["label"] if mapping.label else [])])
+    if mapping.rating:
+        wanted.append(_number(frame, mapping.rating).alias("rating"))
+    if mapping.review:
+        wanted.append(_text(mapping.review_parts()).alias("review"))
+    return frame.select(wanted)
 
 
 def map_items(frame: pl.DataFrame, mapping: ItemMapping, images: frozenset[str]) -> pl.DataFrame:
     """The mapped columns in the schema of raw items; a picture that is not there is null."""
     wanted = [pl.col(mapping.item_id).cast(pl.String).alias("item_id")]
     for field in TEXT_FIELDS:
-        parts = [_render(part) for part in mapping.parts(field)]
-        text = pl.concat_str(parts, separator=" ", ignore_nulls=True) if parts else pl.lit(None, pl.String)
-        wanted.append(text.alias(field))
+        wanted.append(_text(mapping.parts(field)).alias(field))
     wanted.append(_number(frame, mapping.price).alias("price"))
     image = _render(mapping.image) if mapping.image else pl.lit(None, pl.String)
     out = frame.select(*wanted, image.alias("image"))
@@ -95,6 +103,11 @@ def map_items(frame: pl.DataFrame, mapping: ItemMapping, images: frozenset[str])
         is_there = pl.col("image").is_in(names.implode()) | pl.col("image").str.contains(r"^https?://")
         out = out.with_columns(pl.when(is_there).then(pl.col("image")).alias("image"))
     return out.select(list(ITEM_SCHEMA))
+
+
+def _text(parts: tuple[str, ...]) -> pl.Expr:
+    rendered = [_render(part) for part in parts]
+    return pl.concat_str(rendered, separator=" ", ignore_nulls=True) if rendered else pl.lit(None, pl.String)
 
 
 def _render(template: str) -> pl.Expr:

@@ -15,12 +15,18 @@ from offline_jobs.readers.raw import ITEM_SCHEMA, TEXT_FIELDS, RawBatch
 EARLIEST = int(datetime(1995, 1, 1, tzinfo=UTC).timestamp())
 """Unix seconds; no online shop has an older purchase."""
 DAY = 86_400
+HTML = {"<br />": " ", "<br/>": " ", "<br>": " ", "&#34;": '"', "&quot;": '"', "&#39;": "'", "&amp;": "&"}
+"""What reviews are full of."""
 MAX_ID_BYTES = 256
 MAX_PRICE = 1e9
+MAX_RATING = 1e6
 
 
-def clean_interactions(batch: RawBatch, quarantine: Quarantine, *, now: int, has_time: bool) -> pl.DataFrame:
-    """Rows that pass: user_id str, item_id str, timestamp int64, label int8 where there is one.
+def clean_interactions(
+    batch: RawBatch, quarantine: Quarantine, *, now: int, has_time: bool, max_review_chars: int = 500
+) -> pl.DataFrame:
+    """Rows that pass: user_id str, item_id str, timestamp int64, and where there are such label int8, rating float32
+    and review str, as one line, cut to `max_review_chars`, null where it is blank.
 
     `now` is unix seconds; a time stamp more than a day later is refused. Without times, all stamps are 0.
     """
@@ -30,11 +36,18 @@ def clean_interactions(batch: RawBatch, quarantine: Quarantine, *, now: int, has
         reasons += _time_reasons(now)
     if "label" in frame.columns:
         reasons.append(_reason(~pl.col("label").is_in([0.0, 1.0, 2.0]).fill_null(False), "label is not 0, 1 or 2"))
+    if "rating" in frame.columns:
+        rating = pl.col("rating")
+        reasons.append(_reason(~(rating.abs() <= MAX_RATING).fill_null(True), "rating is not a number"))
     kept = _let_in(batch, "interactions", reasons, quarantine)
     stamp = pl.col("timestamp").floor().cast(pl.Int64) if has_time else pl.lit(0, pl.Int64).alias("timestamp")
     columns = [pl.col("user_id"), pl.col("item_id"), stamp]
     if "label" in frame.columns:
         columns.append(pl.col("label").cast(pl.Int8))
+    if "rating" in frame.columns:
+        columns.append(pl.col("rating").cast(pl.Float32))
+    if "review" in frame.columns:
+        columns.append(_tidy_review(pl.col("review"), max_review_chars).alias("review"))
     return kept.select(columns)
 
 
@@ -78,8 +91,15 @@ def _time_reasons(now: int) -> list[pl.Expr]:
         _reason(stamp.is_null(), "timestamp is missing"),
         _reason(stamp.is_nan(), "timestamp cannot be read"),
         _reason(stamp < EARLIEST, "timestamp is before 1995"),
+        _reason((stamp / 1000).is_between(EARLIEST, now + DAY), "timestamp is in milliseconds, not seconds"),
         _reason(stamp > now + DAY, "timestamp is in the future"),
     ]
+
+
+def _tidy_review(text: pl.Expr, max_chars: int) -> pl.Expr:
+    """As `_tidy`, with HTML's line breaks and quotes as characters; nothing after twice the length is looked at."""
+    head = text.str.strip_chars_start().str.slice(0, 2 * max_chars)
+    return _tidy(head.str.replace_many(HTML), max_chars)
 
 
 def _tidy(text: pl.Expr, max_chars: int) -> pl.Expr:
