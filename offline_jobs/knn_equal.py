@@ -85,7 +85,8 @@ def spread(
     best[:, :k] = np.where(found >= 0, groups.first[found], -1)
     best_scores[:, :k] = scores
     many = np.flatnonzero((sizes[asked] > 1) | ((sizes[found] > 1) & (found >= 0)).any(axis=1))
-    for part in np.array_split(many, -(-len(many) * (k + 1) ** 2 // SPREAD)) if len(many) else []:
+    step = max(1, SPREAD // (k + 1) ** 2)
+    for part in (many[at : at + step] for at in range(0, len(many), step)):
         own = asked[part].astype(np.int64)
         candidates = np.concatenate([own[:, None], found[part]], axis=1)
         their_scores = np.concatenate([cosines(table, own, own)[:, None], scores[part]], axis=1).ravel()

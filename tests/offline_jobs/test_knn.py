@@ -1,6 +1,9 @@
 """Neighbours against a reference that a person can check, ties and absent rows included."""
 
 import logging
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -207,29 +210,39 @@ def test_too_little_recall_looks_further_and_at_last_at_everything(
     np.testing.assert_array_equal(everything.neighbors, exact_nearest(vectors, present, 10).neighbors)
 
 
-class KilledError(Exception):
-    """Stands for a kill: nothing after it runs."""
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from offline_jobs import knn, knn_exact
+
+knn.ALL_PAIRS_FROM, knn_exact.ROWS, knn_exact.SAVE_SECONDS = 2, 64, 0.0
+block = knn_exact._Sweep.block
+def killed_at_the_sixth(sweep, start):
+    if start == 5 * 64:
+        os.kill(os.getpid(), signal.SIGKILL)
+    block(sweep, start)
+knn_exact._Sweep.block = killed_at_the_sixth
+vectors = np.load(sys.argv[1])
+knn.nearest(vectors, np.ones(len(vectors), dtype=bool), 5, scratch=Path(sys.argv[2]))
+"""
 
 
 def test_a_killed_exact_search_goes_on_from_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, present = clustered(700, 16, 7), np.ones(700, dtype=np.bool_)
     expected = exact_nearest(vectors, present, 5)
+    np.save(tmp_path / "vectors.npy", vectors)
+    child = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "vectors.npy"), str(tmp_path)])
+    assert child.returncode == -signal.SIGKILL
     monkeypatch.setattr(knn, "ALL_PAIRS_FROM", 2)
     monkeypatch.setattr(knn_exact, "ROWS", 64)
-    monkeypatch.setattr(knn_exact, "SAVE_SECONDS", 0.0)
-    block, seen = knn_exact._Sweep.block, []
+    block, rest = knn_exact._Sweep.block, []
 
-    def killed_at_the_sixth(sweep: knn_exact._Sweep, start: int) -> None:
-        if len(seen) == 5:
-            raise KilledError
-        seen.append(start)
+    def noted(sweep: knn_exact._Sweep, start: int) -> None:
+        rest.append(start)
         block(sweep, start)
 
-    monkeypatch.setattr(knn_exact._Sweep, "block", killed_at_the_sixth)
-    with pytest.raises(KilledError):
-        nearest(vectors, present, 5, scratch=tmp_path)
-    rest: list[int] = []
-    monkeypatch.setattr(knn_exact._Sweep, "block", lambda sweep, start: (rest.append(start), block(sweep, start)))
+    monkeypatch.setattr(knn_exact._Sweep, "block", noted)
     monkeypatch.setattr(knn, "join", None)  # the bounds are part of the state
     got = nearest(vectors, present, 5, scratch=tmp_path)
     assert rest == list(range(5 * 64, 700, 64))
