@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from pydantic import AfterValidator
 
 from service.errors import DataError
 
-TextColumn = Literal["title", "category", "brand", "description"]
-TEXT_COLUMNS: tuple[TextColumn, ...] = ("title", "category", "brand", "description")
+TEXT_COLUMNS = ("title", "category", "brand", "description")
 
 
-def read_texts(items: Path, fields: Sequence[TextColumn] = TEXT_COLUMNS) -> list[str]:
+def split_fields(fields: str) -> list[str]:
+    """The columns that `title,brand` names, in its order. Raises ValueError for one that is no text, or named twice."""
+    names = [name.strip() for name in fields.split(",")]
+    if not set(names) <= set(TEXT_COLUMNS) or len(set(names)) < len(names):
+        raise ValueError(f"the fields are some of {','.join(TEXT_COLUMNS)}, each once")
+    return names
+
+
+def _checked(fields: str) -> str:
+    return ",".join(split_fields(fields))
+
+
+TextFields = Annotated[str, AfterValidator(_checked)]
+"""A setting: text columns in their order, with commas between."""
+ALL_FIELDS = ",".join(TEXT_COLUMNS)
+
+
+def read_texts(items: Path, fields: str = ALL_FIELDS) -> list[str]:
     """One text an item, in item_row order: its fields joined by ". "; empty where the item has none of them.
 
     White space is collapsed, dots at a field's end are dropped. Raises DataError where a column is missing.
@@ -28,7 +45,7 @@ def read_texts(items: Path, fields: Sequence[TextColumn] = TEXT_COLUMNS) -> list
         .str.strip_chars()
         .str.strip_chars_end(".")
         .replace("", None)
-        for field in fields
+        for field in split_fields(fields)
     ]
     try:
         table = pl.scan_parquet(items).select(pl.concat_str(cells, separator=". ", ignore_nulls=True)).collect()

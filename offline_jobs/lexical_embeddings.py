@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
 from offline_jobs.compute import available_threads
-from offline_jobs.item_texts import TEXT_COLUMNS, TextColumn, read_texts
+from offline_jobs.item_texts import ALL_FIELDS, TextFields, read_texts
 from offline_jobs.lexical_terms import tfidf
 from offline_jobs.sparse_svd import leading_directions
 from training.stage import open_stage, require
@@ -34,8 +34,8 @@ class LexicalEmbeddingSettings(BaseModel):
     """Length of a vector."""
     max_terms: int = Field(default=60_000, ge=1)
     """Most words and word pairs that count, the most frequent first."""
-    fields: tuple[TextColumn, ...] = Field(default=TEXT_COLUMNS, min_length=1)
-    """The columns that make an item's text."""
+    fields: TextFields = ALL_FIELDS
+    """The columns that make an item's text, with commas between."""
     fit_items: int = Field(default=120_000, ge=1)
     """The reduction is fitted on about so many items with text at most, evenly spread, and applied to all."""
     seed: int = 0
@@ -68,17 +68,22 @@ def embed(texts: list[str], settings: LexicalEmbeddingSettings) -> tuple[npt.NDA
 
 def reduce(weights: sparse.csr_matrix, settings: LexicalEmbeddingSettings, out: npt.NDArray[np.float32]) -> int:
     """Fill `out` (n, dim), zeros before, with unit rows along the leading directions; returns how many are not zero."""
-    fitted = np.flatnonzero(np.diff(weights.indptr))
-    fitted = fitted[:: -(-len(fitted) // settings.fit_items) or 1]
-    rank = min(settings.dim, weights.shape[1] - 1, len(fitted) - 1)
-    if rank < 1:
-        return 0
-    threads = available_threads(settings.threads)
-    directions = leading_directions(weights[fitted], rank, seed=settings.seed, threads=threads)
-    present = 0
-    for start in range(0, len(out), BLOCK):
+    directions = fitted_directions(weights, settings)
+    rank, present = directions.shape[1], 0
+    for start in range(0, len(out) if rank else 0, BLOCK):
         reduced = weights[start : start + BLOCK] @ directions
         length = np.linalg.norm(reduced, axis=1, keepdims=True)
         out[start : start + BLOCK, :rank] = np.where(length > 1e-6, reduced / np.maximum(length, 1e-6), 0)
         present += int((length > 1e-6).sum())
     return present
+
+
+def fitted_directions(weights: sparse.csr_matrix, settings: LexicalEmbeddingSettings) -> npt.NDArray[np.float32]:
+    """(terms, rank): the leading directions of `fit_items` rows; rank is less than dim where there is too little."""
+    fitted = np.flatnonzero(np.diff(weights.indptr))
+    fitted = fitted[:: -(-len(fitted) // settings.fit_items) or 1]
+    rank = min(settings.dim, weights.shape[1] - 1, len(fitted) - 1)
+    if rank < 1:
+        return np.zeros((weights.shape[1], 0), np.float32)
+    threads = available_threads(settings.threads)
+    return leading_directions(weights[fitted], rank, seed=settings.seed, threads=threads)

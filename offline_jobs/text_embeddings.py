@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from offline_jobs.compute import Device, Precision, available_threads
 from offline_jobs.embedding_shards import EncoderRecord, finish_shards, finished_shards
-from offline_jobs.item_texts import TEXT_COLUMNS, TextColumn, distinct_texts, read_texts
+from offline_jobs.item_texts import ALL_FIELDS, TextFields, distinct_texts, read_texts
 from offline_jobs.text_encoders import Backend, Compute, load_encoder, resolve_backend, shard_encoder
 from offline_jobs.text_model import DEFAULT_MODEL, TextTokenizer, resolve_model
 from offline_jobs.weights import SOURCES, combined_sha256, digest_weights
@@ -38,8 +38,8 @@ class TextEmbeddingSettings(BaseModel):
     """A sentence-transformers model (384-d): a folder, a hub name, or all-MiniLM-L6-v2 from the package index."""
     backend: Backend = "auto"
     """auto is onnx-int8 on a CPU for a model of the BERT family, else torch; encoder.json says what it came to."""
-    fields: tuple[TextColumn, ...] = Field(default=TEXT_COLUMNS, min_length=1)
-    """The columns that make an item's text, in this order: what is cut at max_tokens is the end of the last."""
+    fields: TextFields = ALL_FIELDS
+    """The columns that make an item's text, in this order, with commas; what is cut at max_tokens is the end."""
     max_tokens: int = Field(default=128, ge=8, le=8192)
     """Longest text, in tokens; the rest is cut off."""
     batch_tokens: int = Field(default=0, ge=0)

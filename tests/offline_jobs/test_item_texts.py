@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offline_jobs.item_texts import TEXT_COLUMNS, distinct_texts, read_texts
+from offline_jobs.item_texts import TEXT_COLUMNS, distinct_texts, read_texts, split_fields
 from service.errors import DataError
 
 SCHEMA = dict.fromkeys(TEXT_COLUMNS, pl.String)
@@ -29,7 +29,7 @@ def test_text_is_title_category_brand_description(tmp_path):
         "",
         "",
     ]
-    assert read_texts(file, ("brand", "title"))[:2] == ["Acme. Cotton baby bodysuit", "Leather boots"]
+    assert read_texts(file, "brand, title")[:2] == ["Acme. Cotton baby bodysuit", "Leather boots"]
 
 
 @given(st.lists(st.tuples(CELLS, CELLS, CELLS, CELLS), min_size=1, max_size=6))
@@ -50,3 +50,9 @@ def test_every_text_is_found_at_its_row(texts):
     assert [distinct[row] if row >= 0 else "" for row in rows] == texts
     assert len(set(distinct)) == len(distinct)
     assert [len(text) for text in distinct] == sorted((len(text) for text in distinct), reverse=True)
+
+
+@pytest.mark.parametrize("fields", ["", "title,price", "title,title"])
+def test_fields_that_are_no_texts_are_refused(fields):
+    with pytest.raises(ValueError, match="the fields are some of title,category,brand,description"):
+        split_fields(fields)

@@ -52,3 +52,13 @@ def test_the_stage_follows_the_items(tmp_path: Path) -> None:
     run_lexical_embeddings(LexicalEmbeddingSettings(dim=4), tmp_path)
     vectors = np.load(tmp_path / "lexical_embeddings" / "vectors.npy")
     np.testing.assert_array_equal(vectors, embed(TEXTS, LexicalEmbeddingSettings(dim=4))[0])
+
+
+def test_fitted_on_a_part_of_the_items_the_neighbours_stay() -> None:
+    """Four themes of words: half of the items show the same directions as all."""
+    rng = np.random.default_rng(0)
+    theme = rng.integers(0, 4, 400)
+    texts = [" ".join(f"theme{t}word{n}" for n in rng.integers(0, 12, 8)) for t in theme]
+    vectors, _ = embed(texts, LexicalEmbeddingSettings(dim=4, fit_items=100))
+    nearest = np.argsort(-(vectors @ vectors.T) + 2 * np.eye(400), axis=1)[:, :10]
+    assert (theme[nearest] == theme[:, None]).mean() > 0.98

@@ -148,6 +148,6 @@ def test_fields_choose_what_is_encoded(minilm, tmp_path):
     work = ingest(
         tmp_path, [("Wool coat", None, "Acme", "Warm"), ("Wool coat", None, "Other", "Cold"), (None, "x", "y", "z")]
     )
-    run_text_embeddings(TextEmbeddingSettings(fields=("title",)), work)
+    run_text_embeddings(TextEmbeddingSettings(fields="title"), work)
     record = read_record(work / "text_embeddings")
     assert record.counts == {"items": 3, "present": 2, "no_text": 1, "distinct_texts": 1}
