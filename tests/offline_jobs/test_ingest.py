@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offline_jobs.ingest import IngestSettings, run_ingest
-from offline_jobs.k_core import k_core
+from offline_jobs.k_core import core_sizes, k_core
 from offline_jobs.split import SplitSettings, run_split
 from service.errors import DataError
 from training.stage import read_record
@@ -170,3 +171,59 @@ def test_amazon_baby_with_the_split_of_the_papers(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "ingest/report.json").read_text())
     assert (report["users"], report["catalog"]["items"], report["time"]) == (19_445, 7_050, None)
     assert report["items"]["quarantined"] == {}
+
+
+def test_reviews_follow_their_interactions_and_conflicts_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offline_jobs.row_order.RANGE_ROWS", 7)
+    monkeypatch.setattr("offline_jobs.ingest_tables.RANGE_ROWS", 7)
+    times = [1_400_000_000 + (n * 37) % 60 for n in range(60)]
+    rows = [
+        {
+            "reviewerID": "u",
+            "asin": f"i{n}",
+            "unixReviewTime": t,
+            "overall": 4,
+            **({"reviewText": f"text {n}"} if n % 3 else {}),
+        }
+        for n, t in enumerate(times)
+    ]
+    rows += [rows[1] | {"reviewText": "<script>alert(1)</script>"}, rows[2] | {"overall": 1}, rows[3]]
+    items = [{"asin": f"i{n}", "title": f"Title {n}"} for n in range(50)] + [
+        {"asin": "i5", "title": "<b>other</b> & <i"}
+    ]
+    data = tmp_path / "shop"
+    data.mkdir()
+    (data / "reviews.json").write_text("\n".join(map(json.dumps, rows)))
+    (data / "meta.json").write_text("\n".join(map(repr, items)) + "\n<img src=x onerror=alert(1)>")
+    run_ingest(IngestSettings(), data, tmp_path / "work")
+    out = tmp_path / "work/ingest"
+    interactions, reviews = (pl.read_parquet(out / f"{name}.parquet") for name in ("interactions", "reviews"))
+    assert reviews["interaction_row"].is_sorted()
+    texts = dict(zip(interactions["item_id"].gather(reviews["interaction_row"]), reviews["text"], strict=True))
+    assert texts == {f"i{n}": f"text {n}" for n in range(60) if n % 3}
+    catalog = pl.read_parquet(out / "items.parquet")
+    assert catalog["item_id"].to_list() == sorted(f"i{n}" for n in range(60))
+    assert dict(catalog.select("item_id", "title").iter_rows()) == {
+        f"i{n}": f"Title {n}" if n < 50 else None for n in range(60)
+    }
+    report = json.loads((out / "report.json").read_text())
+    assert (report["interactions"]["duplicate"], report["interactions"]["conflicting"]) == (3, 2)
+    assert (report["items"]["duplicate"], report["items"]["conflicting"]) == (1, 1)
+    page = (out / "report.html").read_text()
+    assert "&lt;img src=x onerror" in page
+    assert not re.search(r"<(script|img|i|link|iframe)\b", page)
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
+    run_ingest(IngestSettings(max_review_chars=0), data, tmp_path / "work")
+    assert not (out / "reviews.parquet").exists()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=40))
+def test_core_sizes_are_those_of_the_cores(pairs: list[tuple[int, int]]) -> None:
+    frame = pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row") if pairs else _frame([])
+    frame = frame.cast(pl.String)
+    for k, users, items, interactions in core_sizes(frame, (1, 2, 3)):
+        core = frame.filter(k_core(frame, k)).unique()
+        assert (users, items, interactions) == (core["user_id"].n_unique(), core["item_id"].n_unique(), core.height)
