@@ -20,7 +20,7 @@ from rich.progress import track
 
 from offline_jobs.array_types import FloatArray, IntArray, RowArray
 from offline_jobs.knn_exact import in_parallel
-from offline_jobs.knn_rank import Scores, keep_best
+from offline_jobs.knn_rank import Scores, dots, keep_best
 
 LIST_ROWS = 192
 """Items a list, on average."""
@@ -151,5 +151,4 @@ def _decide(
     col = columns[proposed.ravel()]
     other = col != rows[left]
     left, col, right = left[other], col[other], proposed.ravel()[other]
-    score = np.vecdot(vectors[left].astype(np.float64), others[right].astype(np.float64))
-    keep_best(found, scores, rows[left], col, score)
+    keep_best(found, scores, rows[left], col, dots(vectors, left, others, right))
