@@ -28,7 +28,7 @@ class FusionSettings(BaseModel):
     """Adam's step size."""
     temperature: float = Field(0.1, gt=0)
     """Cosines are divided by this before the softmax over co-bought pairs."""
-    popularity: float = Field(1.0, ge=0, le=1)
+    popularity: float = Field(0.5, ge=0, le=1)
     """How much of an item's popularity is learned: 1 is the softmax over all items, 0 what pairs say beyond it."""
     align_weight: float = Field(0.1, ge=0)
     """Weight of the loss that brings an item's picture and its own text together."""
