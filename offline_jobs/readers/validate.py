@@ -20,6 +20,8 @@ HTML = {"<br />": " ", "<br/>": " ", "<br>": " ", "&#34;": '"', "&quot;": '"', "
 MAX_ID_BYTES = 256
 MAX_PRICE = 1e9
 MAX_RATING = 1e6
+BLANKS = r"[\s\x00-\x1f\x7f]{2,}|[[\s\x00-\x1f\x7f]--[ ]]"
+"""What becomes one space. A single space is left out: it would be found in every text, only to stay as it is."""
 
 
 def clean_interactions(
@@ -104,5 +106,5 @@ def _tidy_review(text: pl.Expr, max_chars: int) -> pl.Expr:
 
 def _tidy(text: pl.Expr, max_chars: int) -> pl.Expr:
     """One line, no control characters, trimmed and cut; blank becomes null."""
-    flat = text.str.replace_all(r"[\s\x00-\x1f\x7f]+", " ").str.strip_chars().str.slice(0, max_chars)
+    flat = text.str.replace_all(BLANKS, " ").str.strip_chars().str.slice(0, max_chars)
     return pl.when(flat != "").then(flat)
