@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -18,10 +17,13 @@ from offline_jobs.image_download.client import Ending, ImageClient, Lookup, syst
 from offline_jobs.image_download.journal import Outcome
 from offline_jobs.image_download.politeness import Schedule
 from offline_jobs.image_download.settings import FetchImagesSettings
-from offline_jobs.image_download.verify import NotAnImageError, keep
+from offline_jobs.image_download.verify import NotAnImageError, keep, open_store
 
 Note = Callable[[str, Outcome], None]
 """Called once for each URL, with its outcome."""
+
+VERIFIERS = 2
+"""Threads that decode and write images: more only contend with the loop for the interpreter."""
 
 
 @dataclass(slots=True)
@@ -45,7 +47,8 @@ async def download(
     urls: Iterable[str], store: Path, settings: FetchImagesSettings, note: Note, lookup: Lookup = system_lookup
 ) -> None:
     """Fetch every URL into `store` and note its outcome. Bounded memory: `settings.concurrency` bodies at most."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "verify-image") as threads:
+    open_store(store)
+    with ThreadPoolExecutor(VERIFIERS, "verify-image") as threads:
         policy = Policy.of(settings)
         async with ImageClient(settings, policy, lookup) as client:
             run = _Run(store, settings, policy, note, client, threads)
@@ -153,9 +156,9 @@ class _Run:
         """A body becomes an image on disk, in another thread; every other end stays as it is."""
         if ending.body is None:
             return ending
-        loop = asyncio.get_running_loop()
+        loop, what = asyncio.get_running_loop(), (ending.body, self._store, self._settings.max_pixels)
         try:
-            kept = await loop.run_in_executor(self._threads, keep, ending.body, self._store, self._settings.max_pixels)
+            kept = await loop.run_in_executor(self._threads, keep, *what)
         except NotAnImageError as error:
             return Ending(reason=str(error))
         return Outcome("ok", None, job.attempts, kept.file, kept.sha256, kept.bytes, kept.width, kept.height)

@@ -67,18 +67,26 @@ def verify(content: bytes, max_pixels: int) -> tuple[str, int, int]:
     return name, width, height
 
 
+def open_store(store: Path) -> None:
+    """Make the folders that `keep` writes to, and clear away what a kill left half-written."""
+    for number in range(256):
+        (store / "files" / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+    for partial in store.glob("partial-*"):
+        partial.unlink()
+
+
 def keep(content: bytes, store: Path, max_pixels: int) -> Kept:
     """Verify an image and put its bytes, as they are, into `store` under the name of their sha256.
 
-    Whole or not at all; the same bytes are written once. Raises NotAnImageError.
+    Whole or not at all; the same bytes are written once. `open_store` comes first. Raises NotAnImageError.
     """
     name, width, height = verify(content, max_pixels)
     sha256 = hashlib.sha256(content).hexdigest()
     file = f"files/{sha256[:2]}/{sha256}{SUFFIXES[name]}"
-    path = store / file
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{sha256}.{os.urandom(4).hex()}")
-        partial.write_bytes(content)
+    path = f"{store}/{file}"
+    if not os.path.exists(path):
+        partial = f"{store}/partial-{os.urandom(8).hex()}"
+        with open(partial, "xb", buffering=0) as out:
+            out.write(content)
         os.replace(partial, path)
     return Kept(file, sha256, len(content), width, height)
