@@ -36,8 +36,7 @@ from training.stage import open_stage, read_record
 from training.threads import torch_threads
 
 KINDS = {"title": "title of about 18 tokens", "full": "title, category, brand, description up to 128 tokens"}
-TITLE_WORDS = 13
-"""About 18 tokens of a product title."""
+TITLE_TOKENS = 18
 SAMPLE = 1000
 
 
@@ -59,10 +58,16 @@ def items_of(args: argparse.Namespace, scratch: Path) -> pl.DataFrame:
     return table.sample(min(args.rows, len(table)), seed=0)
 
 
-def titles(table: pl.DataFrame) -> pl.DataFrame:
-    """Titles of about 18 tokens: a short one goes on with the item's other words, a long one is cut."""
-    words = pl.concat_str(list(TEXT_COLUMNS), separator=" ", ignore_nulls=True).str.split(" ").list.head(TITLE_WORDS)
-    return table.with_columns(title=words.list.join(" "))
+def titles(table: pl.DataFrame, tokenizer: TextTokenizer) -> pl.DataFrame:
+    """Titles of about 18 tokens: so many of an item's words, the title's first, that the mean comes nearest."""
+    words = table.select(pl.concat_str(list(TEXT_COLUMNS), separator=" ", ignore_nulls=True).str.split(" "))
+    words = words.to_series()
+
+    def far(count: int) -> float:
+        batches = tokenizer.batches(words.head(SAMPLE).list.head(count).list.join(" ").to_list(), 4096)
+        return abs(sum(int(batch.mask.sum()) for batch in batches) / min(SAMPLE, len(words)) - TITLE_TOKENS)
+
+    return table.with_columns(title=words.list.head(min(range(4, 19), key=far)).list.join(" "))
 
 
 def prepare(table: pl.DataFrame, work: Path) -> None:
@@ -151,7 +156,7 @@ def main() -> None:
         table = items_of(args, Path(scratch))
         for kind in args.texts:
             work = Path(scratch) / kind
-            prepare(titles(table) if kind == "title" else table, work)
+            prepare(titles(table, TextTokenizer(folder, 128)) if kind == "title" else table, work)
             for backend in args.backends:
                 line = json.dumps(measure(args, folder, backend, kind, work))
                 print(line, flush=True)
