@@ -7,7 +7,7 @@ dictionary, here no term is held as text. That two terms share a number is less 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,7 @@ def tfidf(texts: Sequence[str], max_terms: int) -> sparse.csr_matrix:
     blocks = [_words(texts[start : start + BLOCK]) for start in range(0, len(texts), BLOCK)]
     words = _counted(blocks, pairs=False)
     known = np.sort(words["term"].to_numpy())
-    chosen = pl.concat([words, _counted([block.of(known) for block in blocks], pairs=True)])
+    chosen = pl.concat([words, _counted((block.of(known) for block in blocks), pairs=True)])
     chosen = chosen.sort(["tf", "term"], descending=[True, False]).head(max_terms).sort("term")
     terms = chosen["term"].to_numpy()
     idf = (np.log((1 + len(texts)) / (1 + chosen["df"].to_numpy())) + 1).astype(np.float32)
@@ -66,7 +66,7 @@ def _words(texts: Sequence[str]) -> Words:
     return Words(found["word"].hash(seed=0).to_numpy() | np.uint64(1), found["text"].to_numpy().astype(np.int32))
 
 
-def _counted(blocks: Sequence[Words], *, pairs: bool) -> pl.DataFrame:
+def _counted(blocks: Iterable[Words], *, pairs: bool) -> pl.DataFrame:
     """Each term of at least MIN_TEXTS texts: `df`, texts that have it, and `tf`, how often it occurs."""
     counted = [pl.DataFrame(schema=COUNTS)]
     for block in blocks:
