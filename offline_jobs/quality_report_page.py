@@ -187,7 +187,7 @@ def _number(value: int) -> str:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.0%}" if whole else "0%"
+    return f"{part / whole:.1%}" if whole else "0%"
 
 
 def _bytes(size: int) -> str:

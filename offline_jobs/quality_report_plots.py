@@ -101,9 +101,9 @@ def bars(name: str, counts: Mapping[str, int], total: int | None = None) -> str:
     def draw(axes: Axes) -> None:
         drawn = axes.barh(range(len(counts)), list(counts.values()), color=BAR, height=0.62)
         axes.set_yticks(range(len(counts)), list(counts))
-        labels = [f" {n:,} ({n / total:.0%})" if total else f" {n:,}" for n in counts.values()]
+        labels = [f" {n:,} ({n / total:.1%})" if total else f" {n:,}" for n in counts.values()]
         axes.bar_label(drawn, labels=labels, padding=2)
-        axes.set_xlim(0, 1.38 * max(total or 0, *counts.values(), 1))
+        axes.set_xlim(0, 1.45 * max(total or 0, *counts.values(), 1))
         axes.invert_yaxis()
         axes.grid(visible=False)
         axes.set_xticks([])

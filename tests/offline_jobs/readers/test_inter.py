@@ -36,3 +36,19 @@ def test_inter_with_labels_and_no_times(tmp_path: Path) -> None:
     read = Read(tmp_path)
     assert read.interactions == [{"user_id": "0", "item_id": "1", "timestamp": 0, "label": 2}]
     assert read.refused[0]["reason"] == "label is not 0, 1 or 2"
+
+
+def test_typed_columns_of_an_item_file_become_our_own(tmp_path: Path) -> None:
+    (tmp_path / "toys.inter").write_text(
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t7\t4.5\t1400000000\n"
+    )
+    (tmp_path / "toys.item").write_text(
+        "item_id:token\tprice:float\tsales_rank:float\tstore:token\tcategories:token_seq\titem_name:token_seq\n"
+        "7\t9.5\t3\tNor\tHome Tea\tPot\n8\tnan\t3\t\t\t\n9\t\t3\t\t\t\n"
+    )
+    read = Read(tmp_path)
+    assert read.interactions == [{"user_id": "1", "item_id": "7", "timestamp": 1400000000, "rating": 4.5}]
+    first, second = read.items
+    assert (first["title"], first["brand"], first["category"], first["price"]) == ("Pot", "Nor", "Home Tea", 9.5)
+    assert (second["item_id"], second["price"]) == ("9", None)
+    assert read.refused[0]["reason"] == "price is not a finite number"
