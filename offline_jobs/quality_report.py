@@ -195,6 +195,11 @@ def summary(report: IngestReport) -> str:
     ]
     if rows.conflicting or items.conflicting:
         lines.append(f"conflicts     {rows.conflicting + items.conflicting:>12,}  duplicates that say something else")
+    if catalog.image_sources["url"]:
+        lines.append(
+            f"images        {catalog.image_sources['url']:>12,}  by URL alone: `plotpointe-jobs fetch-images`, "
+            "or `run --fetch-images`, downloads them"
+        )
     if report.time is not None:
         first, last = (datetime.fromtimestamp(t, UTC).date() for t in (report.time.first, report.time.last))
         lines.append(f"time          {first} to {last}, {report.time.days} days")

@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
-import json
 import multiprocessing
-import os
 import resource
 import tempfile
 import time
@@ -25,6 +23,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 from pydantic import BaseModel
+from results import record
 
 from offline_jobs.image_download.settings import FetchImagesSettings
 from offline_jobs.image_download.stage import run_fetch_images
@@ -121,8 +120,6 @@ def main() -> None:
         server.terminate()
         server.join()
     result = {
-        "benchmark": "download",
-        "cores": len(os.sched_getaffinity(0)),
         "images": given.images,
         "mean_bytes": mean_bytes,
         "concurrency": given.concurrency,
@@ -132,11 +129,7 @@ def main() -> None:
         "cpu_ms_per_image": round(used / given.images * 1000, 3),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
-    line = json.dumps(result)
-    print(line)
-    if given.out:
-        with given.out.open("a") as file:
-            file.write(line + "\n")
+    record("download", result, given.out)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ Both are timed in turns, in one process. Peak memory is the process's own.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from results import record
 
 from offline_jobs.co_bought import Interactions, read_interactions, training_pairs
 from offline_jobs.fusion import write_vectors
@@ -97,7 +97,7 @@ def quality(options: argparse.Namespace) -> dict[str, object]:
                 listed = f" ({', '.join(f'{value:.4f}' for value in by_seed)})" if several else ""
                 more = "" if way == "fused" else f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
                 print(f"| {split} | {kind} | {each.shape[1]} | {way} | {each.mean():.4f}{listed} | {more} |")
-    return {"benchmark": "fusion quality", "settings": settings.model_dump(), "seeds": options.seeds, "rows": rows}
+    return {"settings": settings.model_dump(), "seeds": options.seeds, "rows": rows}
 
 
 def random_shop(options: argparse.Namespace, folder: Path) -> tuple[ItemVectors, Interactions]:
@@ -184,7 +184,6 @@ def cost(options: argparse.Namespace) -> dict[str, object]:
     steps = settings.epochs * -(-min(len(pairs), settings.pairs_per_epoch) // settings.batch_pairs)
     total = sum(found.values()) + steps * step + settings.epochs * found["judging_s"]
     return {
-        "benchmark": "fusion cost",
         "items": options.items,
         "interactions": options.interactions,
         "modalities": list(vectors.tables),
@@ -219,11 +218,7 @@ def main() -> None:
         mode.add_argument("--out", type=Path, default=None, help="file to append a JSON line to")
     options = parser.parse_args()
     found = {"quality": quality, "cost": cost}[options.mode](options)
-    if options.mode == "cost":
-        print(json.dumps(found))
-    if options.out:
-        with options.out.open("a") as file:
-            file.write(json.dumps(found) + "\n")
+    record(f"fusion {options.mode}", found, options.out)
 
 
 if __name__ == "__main__":

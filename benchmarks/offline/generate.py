@@ -1,4 +1,4 @@
-"""How fast a generated shop is written: rows/s of reviews and metadata, and pictures/s, beside bare gzip of the same bytes.
+"""How fast a generated shop is written: reviews and metadata, and pictures, beside bare gzip of the same bytes.
 
     python benchmarks/offline/generate.py --items 498196 --users 192403 --interactions 1689188 --pictures 5000
 
@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
-import os
 import resource
 import shutil
 import tempfile
@@ -20,6 +18,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from results import record
 
 from offline_jobs.generated_plan import plan_world
 from offline_jobs.generated_settings import GeneratedShopSettings
@@ -80,7 +79,7 @@ def main() -> None:
     )
     folder = Path(tempfile.mkdtemp(prefix="generate-"))
     try:
-        result = {"benchmark": "generate", "cores": len(os.sched_getaffinity(0)), **vars(given), **shape(settings)}
+        result = {**vars(given), **shape(settings)}
         start = time.perf_counter()
         generate_shop(settings, folder / "text")
         seconds = time.perf_counter() - start
@@ -103,11 +102,7 @@ def main() -> None:
         "peak_child_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
     }
     del result["out"]
-    line = json.dumps(result)
-    print(line)
-    if given.out:
-        with given.out.open("a") as file:
-            file.write(line + "\n")
+    record("generate", result, given.out)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,6 @@ kept. Prints one JSON document; `--out` appends it as a line.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from results import record
 
 from offline_jobs.co_bought import read_interactions
 from offline_jobs.co_purchase import co_purchase
@@ -117,7 +115,6 @@ def main() -> None:
         pairs = timed("bare_product", lambda: bare_product(folder / "interactions.npz", items))
     ours = sum(seconds[key] for key in ("read_and_merge", "save_user_item", "co_purchase"))
     result = {
-        "benchmark": "offline/graphs",
         "items": items,
         "users": arguments.users,
         "interactions": arguments.interactions,
@@ -127,12 +124,8 @@ def main() -> None:
         "purchases_s": round(ours, 3),
         "ratio_to_bare_product": round(ours / seconds["bare_product"], 3),
         "peak_mib": {"purchases": round(purchases_peak, 1), "all": round(stage_peak, 1)},
-        "machine": {"processor": platform.machine(), "cores": len(os.sched_getaffinity(0))},
     }
-    print(json.dumps(result))
-    if arguments.out is not None:
-        with arguments.out.open("a") as file:
-            file.write(json.dumps(result) + "\n")
+    record("graphs", result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,8 @@ shop, or the files and tar members below --data.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
-import platform
 import subprocess
 import sys
 import tarfile
@@ -31,6 +29,7 @@ import numpy as np
 import polars as pl
 import torch
 from pydantic import BaseModel
+from results import record
 
 from offline_jobs.clip_encoder import ARCHITECTURE
 from offline_jobs.image_embeddings import run_image_embeddings
@@ -129,7 +128,6 @@ def measure(name: str, data: Path, references: list[str], threads: int) -> dict[
         after = bare_loop(encoder, batches, threads, sample)
         bare = Rate(*np.mean([before, after], axis=0))
         return {
-            "benchmark": "image_embeddings",
             "encoder": chosen.record.name,
             "precision": chosen.record.precision,
             "items": len(references),
@@ -143,7 +141,6 @@ def measure(name: str, data: Path, references: list[str], threads: int) -> dict[
             "bare_loop_cpu_ms_per_image": round(bare.cpu_ms, 2),
             "cpu_whole_over_bare": round(whole.cpu_ms / bare.cpu_ms, 3),
             "peak_rss_mib": record.peak_rss_mib,
-            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         }
 
 
@@ -176,11 +173,8 @@ def main() -> None:
             parser.error(f"no pictures below {data}")
         for name in given.encoder or [*OFFLINE, "clip"]:
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-                line = json.dumps(process.submit(measure, name, data, references, given.threads).result())
-            print(line, flush=True)
-            if given.out:
-                with given.out.open("a") as file:
-                    file.write(line + "\n")
+                figures = process.submit(measure, name, data, references, given.threads).result()
+            record("image embeddings", figures, given.out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from results import record
 from scipy.sparse import csr_array
 
 from offline_jobs.array_types import BoolArray, FloatArray, IntArray
@@ -168,13 +168,10 @@ def main() -> None:
     for name, vectors in variants(tables):
         recall, alike = asked.judge(vectors)
         reference = recall if reference is None else reference
-        line: dict[str, Any] = {"benchmark": "image_encoders", "encoder": name, "queries": len(recall)}
+        line: dict[str, Any] = {"encoder": name, "queries": len(recall)}
         line |= {"recall_at_20": interval(recall), "minus_first_row": interval(recall - reference)}
         line |= {"same_category": round(alike, 4)}
-        print(json.dumps(line), flush=True)
-        if given.out:
-            with given.out.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+        record("image encoders", line, given.out)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,18 @@ Metadata that are Python literals: no library reads them, so the reference is `a
 import argparse
 import ast
 import gzip
-import json
-import os
-import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+from results import peak_of_tree, record
 
 from offline_jobs.generated_shop import generate_shop
 from offline_jobs.generated_world import GeneratedShopSettings
-from offline_jobs.ingest import IngestSettings, run_ingest
 from offline_jobs.readers import Quarantine, clean_interactions, clean_items, open_shop
 from training.stage import read_record
 
@@ -86,17 +84,16 @@ def measure(read: Callable[[], int], raw: Callable[[], int], repeats: int) -> di
 def run(data: Path, work: Path, repeats: int) -> dict[str, object]:
     """All figures of a folder in the amazon-2014 format."""
     (reviews,), (metadata,) = (sorted(data.glob(f"{kind}*.json*")) for kind in ("reviews", "meta"))
-    run_ingest(IngestSettings(), data, work)  # first, so that its peak is its own and not that of the raw reading
-    record = read_record(work / "ingest")
-    assert record is not None
+    command = [sys.executable, "-m", "offline_jobs", "ingest", "--data", str(data), "--work", str(work)]
+    peak = peak_of_tree(command)
+    stage = read_record(work / "ingest")
+    assert stage is not None
     return {
-        "benchmark": "ingest",
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "reviews_bytes": reviews.stat().st_size,
         "reviews": measure(lambda: read_reviews(data), lambda: raw_reviews(reviews), repeats),
         "metadata": measure(lambda: read_items(data), lambda: raw_literals(metadata), repeats),
-        "stage_seconds": record.wall_seconds,
-        "stage_peak_mib": record.peak_rss_mib,
+        "stage_seconds": stage.wall_seconds,
+        "stage_peak_mib": peak,
     }
 
 
@@ -124,9 +121,7 @@ def main() -> None:
             f"{part['ratio']:>13.2f}"
         )
     print(f"whole stage: {figures['stage_seconds']:.1f} s, peak {figures['stage_peak_mib']:.0f} MiB")
-    if options.out:
-        with options.out.open("a") as file:
-            file.write(json.dumps(figures) + "\n")
+    record("ingest", figures, options.out)
 
 
 if __name__ == "__main__":

@@ -17,15 +17,13 @@ what sentence vectors of a catalogue look like to a search. Prints one JSON docu
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import tempfile
 import time
 from pathlib import Path
 
 import faiss
 import numpy as np
+from results import record
 
 from offline_jobs.knn import Knn, nearest, recall_against
 from offline_jobs.knn_join import LIST_ROWS, TRAIN_PASSES, TRAIN_ROWS
@@ -159,7 +157,6 @@ def main() -> None:
         table = np.ascontiguousarray(np.load(path), dtype=np.float32)
     flat_seconds, rows, truth = bare_flat(table, arguments.k)
     result: dict[str, object] = {
-        "benchmark": "offline/knn",
         "rows": len(table),
         "dim": table.shape[1],
         "k": arguments.k,
@@ -173,7 +170,7 @@ def main() -> None:
         "peak_before_mib": before / 1024,
         "bare_flat_seconds": flat_seconds,
         "bare_flat_gflops": 2 * len(table) ** 2 * table.shape[1] / flat_seconds / 1e9,
-        "machine": {"processor": platform.machine(), "cores": len(os.sched_getaffinity(0)), "faiss": faiss.__version__},
+        "faiss": faiss.__version__,
     }
     if graph.is_exact:
         result["ratio_to_bare_flat"] = seconds / flat_seconds
@@ -183,11 +180,7 @@ def main() -> None:
     if arguments.hnsw:
         hnsw = bare_hnsw(table, arguments.k, graph.recall, rows, truth)
         result |= {"bare_hnsw": hnsw, "ratio_to_bare_hnsw": seconds / hnsw["seconds"]}
-    text = json.dumps(rounded(result))
-    print(text)
-    if arguments.out is not None:
-        with arguments.out.open("a") as file:
-            file.write(text + "\n")
+    record("knn", rounded(result), arguments.out)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from results import record
 from text_embeddings import items_of, prepare
 
 from offline_jobs.item_texts import read_texts
@@ -93,10 +94,7 @@ def main() -> None:
             lines[0]["energy"] = round(energy_kept(items), 4)
             lines[0]["ratio"] = round(float(lines[0]["seconds"]) / float(lines[1]["seconds"]), 3)
     for line in lines:
-        print(json.dumps(line), flush=True)
-        if args.out:
-            with args.out.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+        record("lexical", line, args.out)
 
 
 if __name__ == "__main__":

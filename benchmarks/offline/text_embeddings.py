@@ -16,7 +16,6 @@ to about 18 tokens; `tokens` says how many there were.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from pydantic import BaseModel
+from results import record
 
 from offline_jobs.item_texts import ALL_FIELDS, TEXT_COLUMNS, distinct_texts, read_texts
 from offline_jobs.text_encoders import Compute, load_encoder, resolve_backend, shard_encoder
@@ -158,11 +158,7 @@ def main() -> None:
             work = Path(scratch) / kind
             prepare(titles(table, TextTokenizer(folder, 128)) if kind == "title" else table, work)
             for backend in args.backends:
-                line = json.dumps(measure(args, folder, backend, kind, work))
-                print(line, flush=True)
-                if args.out:
-                    with args.out.open("a") as file:
-                        file.write(line + "\n")
+                record("text embeddings", measure(args, folder, backend, kind, work), args.out)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def write(folder: Path, rows: list[tuple[object, ...]], items: list[str]) -> Pat
     return folder
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(ROWS, st.lists(st.sampled_from(["i1", "i9", ""]), max_size=5), st.integers(0, 2))
 def test_every_record_is_accounted_for(rows: list[tuple[str, str, object]], items: list[str], k: int) -> None:
     good = [row for row in rows if row[0] and row[1] and row[2] not in (5, "x")]
@@ -49,7 +49,8 @@ def test_every_record_is_accounted_for(rows: list[tuple[str, str, object]], item
                 run_ingest(IngestSettings(k_core=k), data, work)
             assert not (work / "ingest").exists()
             return
-        run_ingest(IngestSettings(k_core=k), data, work)
+        with patch("offline_jobs.ingest.report_page", return_value=""):  # drawing has tests of its own, and takes longest
+            run_ingest(IngestSettings(k_core=k), data, work)
         out = work / "ingest"
         report = json.loads((out / "report.json").read_text())
         quarantine = [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
@@ -138,6 +139,10 @@ def test_a_summary_for_people_goes_to_stderr(tmp_path: Path, capsys: pytest.Capt
     assert captured.out == ""
     assert "1 kept of 2" in captured.err
     assert "interactions: timestamp is before 1995" in captured.err
+    assert "by URL alone" not in captured.err
+    (data / "meta.json").write_text("{'asin': 'i1', 'imUrl': 'https://images.example/i1.jpg'}")
+    run_ingest(IngestSettings(), data, tmp_path / "work")
+    assert "1  by URL alone: `plotpointe-jobs fetch-images`" in capsys.readouterr().err
 
 
 @pytest.mark.real_data
