@@ -7,7 +7,7 @@ REST_PORT ?= 8000
 GRPC_PORT ?= 50051
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint types imports unit protos clean
+.PHONY: help env demo test lint types imports unit protos bench-offline clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ unit: env
 
 protos: env ## regenerate the gRPC stubs and the manifest's JSON schema
 	$(BIN)/python -m protos.generate
+
+bench-offline: env ## speed of the offline jobs, each beside its floor; lines go to var/bench/offline.jsonl (about 15 minutes)
+	PYTHON=$(BIN)/python OUT=var/bench/offline.jsonl benchmarks/offline/run_all.sh
 
 clean: ## remove the environment and everything the demo made
 	rm -rf $(VENV) var

@@ -19,6 +19,7 @@ from offline_jobs.step_process import StepProcess, begin
 from offline_jobs.steps import Step, chosen
 from service.bundle.store import active_version, versions
 from service.errors import BundleMissingError, DataError, InputError, StageError
+from training.stage import read_record
 
 POLL_S = 0.02
 GRACE_S = 1.0
@@ -130,9 +131,15 @@ class _Run:
                     self.finished.add(step.stage)
                 skipped = self._made(step) == running.before
                 state = "skipped: nothing has changed" if skipped else "ran"
-                self.lines.append(Line(step.command, running.seconds, peak_mib, state))
+                peak = None if skipped else self._peak_mib(step, peak_mib)
+                self.lines.append(Line(step.command, running.seconds, peak, state))
             elif not asked:
                 self._fail(step, status)
+
+    def _peak_mib(self, step: Step, of_process: float) -> float:
+        """As the stage has recorded it: the system counts a process at no less than what started it had then."""
+        record = None if step.stage is None else read_record(self.work / step.stage)
+        return of_process if record is None else record.peak_rss_mib
 
     def _fail(self, step: Step, status: int) -> None:
         how = f"status {status}" if status > 0 else signal.strsignal(-status) or f"signal {-status}"

@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections import Counter
 from pathlib import Path
+from unittest.mock import patch
 
 import polars as pl
 import pytest
