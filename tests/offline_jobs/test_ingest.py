@@ -50,7 +50,7 @@ def test_every_record_is_accounted_for(rows: list[tuple[str, str, object]], item
                 run_ingest(IngestSettings(k_core=k), data, work)
             assert not (work / "ingest").exists()
             return
-        with patch("offline_jobs.ingest.report_page", return_value=""):  # drawing has tests of its own, and takes longest
+        with patch("offline_jobs.ingest.report_page", return_value=""):  # drawing takes longest, and has its own tests
             run_ingest(IngestSettings(k_core=k), data, work)
         out = work / "ingest"
         report = json.loads((out / "report.json").read_text())
