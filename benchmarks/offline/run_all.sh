@@ -22,7 +22,7 @@ measure lexical --rows 50000
 measure image_embeddings --rows 3000 --encoder efficientnet-lite0 --encoder mobilenetv2 --encoder resnet18
 measure download --images 5000
 measure fusion cost
-measure knn --rows 498196 --dim 384
-measure knn --rows 498196 --dim 128
-measure knn --rows 150000 --dim 512 --exact
 measure graphs $size
+measure knn --rows 150000 --dim 384
+measure knn --rows 150000 --dim 128
+measure knn --rows 150000 --dim 512 --exact

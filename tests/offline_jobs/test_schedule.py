@@ -33,7 +33,8 @@ def test_on_two_cores_short_steps_pair_and_long_ones_have_the_machine():
         ["fuse"],
         ["graph"],
         ["fit"],
-        ["evaluate", "refit"],
+        ["evaluate"],
+        ["refit"],
         ["export", "index"],
         ["publish"],
     ]
