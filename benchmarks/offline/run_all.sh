@@ -15,11 +15,11 @@ measure() {
 
 [ -d "$shop" ] || "$python" -m offline_jobs generate $size --image-share 0 --out "$shop"
 measure generate $size --pictures 5000
-measure ingest --data "$shop"
+measure ingest --data "$shop" --repeats 1
 measure text_embeddings --rows 30000 --backends onnx-int8 --texts title
-measure text_embeddings --rows 6000
+measure text_embeddings --rows 2000
 measure lexical --rows 50000
-measure image_embeddings --rows 3000 --encoder efficientnet-lite0 --encoder mobilenetv2 --encoder resnet18
+measure image_embeddings --rows 2000 --encoder efficientnet-lite0 --encoder mobilenetv2 --encoder resnet18
 measure download --images 5000
 measure fusion cost
 measure graphs $size
