@@ -16,6 +16,7 @@ measure() {
 [ -d "$shop" ] || "$python" -m offline_jobs generate $size --image-share 0 --out "$shop"
 measure generate $size --pictures 5000
 measure ingest --data "$shop" --repeats 1
+measure bad_input --data "$shop"
 measure text_embeddings --rows 30000 --backends onnx-int8 --texts title
 measure text_embeddings --rows 2000
 measure lexical --rows 50000
