@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ from service.errors import StageError
 
 Vectors = npt.NDArray[np.float32]
 Status = npt.NDArray[np.int8]
+ENCODED = 1
+"""The status of a row that has a vector; what others mean is up to the stage."""
 EncodeShard = Callable[[int, int, Callable[[int], None]], tuple[Vectors, Status]]
 """(start, stop, advance) -> vectors (stop - start, width) and a status a row; calls advance(rows) as it goes."""
 
@@ -47,22 +49,6 @@ class EncoderRecord(BaseModel):
     """Longest text in tokens, or side of the square image in pixels, that the encoder sees."""
     projection: str | None = None
     """How the encoder's own numbers became `width` of them; None where they are its own."""
-
-
-def encode_in_shards(
-    scratch: Path, rows: int, *, width: int, shard_size: int, label: str, encode: EncodeShard
-) -> tuple[Vectors, Status]:
-    """Encode rows 0..rows-1 shard by shard (`finish_shards`) and hand them back in memory.
-
-    Returns vectors (rows, width) float32 and status (rows,) int8.
-    """
-    finish_shards(scratch, rows, width=width, shard_size=shard_size, label=label, encode=encode)
-    vectors = np.zeros((rows, width), np.float32)
-    status = np.zeros(rows, np.int8)
-    for start, found, states in finished_shards(scratch, rows, width=width, shard_size=shard_size):
-        here = slice(start, start + len(states))
-        vectors[here], status[here] = found, states
-    return vectors, status
 
 
 def finish_shards(scratch: Path, rows: int, *, width: int, shard_size: int, label: str, encode: EncodeShard) -> None:
@@ -120,21 +106,28 @@ def normalise(vectors: Vectors) -> Vectors:
 
 
 def write_embeddings(
-    out: Path, vectors: Vectors, work_row: npt.NDArray[np.int64], encoder: EncoderRecord
-) -> npt.NDArray[np.bool_]:
-    """Write a stage's three files. `work_row` (items,) points each item to its row of `vectors`, -1 where absent.
+    out: Path,
+    shards: Iterable[tuple[int, Vectors, Status]],
+    work_row: npt.NDArray[np.int64],
+    encoder: EncoderRecord,
+    project: Callable[[Vectors], Vectors] | None = None,
+) -> Status:
+    """Write a stage's three files, a shard at a time. `work_row` (items,) points each item to its row, -1 where absent.
 
-    Returns `present`: bool (items,).
+    `shards` is what `finished_shards` gives; `project` makes (n, encoder.width) of a shard's vectors. Returns each
+    item's status (items,), 0 where it has no row; present are those that are ENCODED.
     """
-    present = work_row >= 0
     table = np.lib.format.open_memmap(
         out / "vectors.npy", mode="w+", dtype=np.float32, shape=(len(work_row), encoder.width)
     )
-    step = 65536
-    for start in range(0, len(work_row), step):
-        rows = work_row[start : start + step]
-        table[start : start + step][rows >= 0] = vectors[rows[rows >= 0]]
+    status = np.zeros(len(work_row), np.int8)
+    items = np.argsort(work_row, kind="stable")
+    rows = work_row[items]
+    for start, vectors, states in shards:
+        here = slice(*np.searchsorted(rows, (start, start + len(states))))
+        status[items[here]] = states[rows[here] - start]
+        table[items[here]] = (vectors if project is None else project(vectors))[rows[here] - start]
     table.flush()
-    np.save(out / "present.npy", present)
+    np.save(out / "present.npy", status == ENCODED)
     (out / "encoder.json").write_text(encoder.model_dump_json(indent=2) + "\n")
-    return present
+    return status

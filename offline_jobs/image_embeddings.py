@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.progress import track
 
 from offline_jobs import fetched_images
-from offline_jobs.array_types import FloatArray
 from offline_jobs.compute import available_threads
 from offline_jobs.embedding_shards import (
     EncodeShard,
@@ -30,6 +29,7 @@ from offline_jobs.embedding_shards import (
     finish_shards,
     finished_shards,
     normalise,
+    write_embeddings,
 )
 from offline_jobs.image_encoders import SIDE, WIDTH, ImageEncoder
 from offline_jobs.image_projection import fit_projection
@@ -155,36 +155,18 @@ def write_vectors(out: Path, scratch: Path, encoder: Encoder, images: Images, sh
     def shards() -> Iterator[tuple[int, Vectors, Status]]:
         return finished_shards(scratch, len(images.distinct), width=encoder.features, shard_size=shard_size)
 
-    record = encoder.record
-    project: Callable[[FloatArray], FloatArray] = _as_it_is
+    record, projection = encoder.record, None
     if encoder.projected:
         step = max(1, len(images.distinct) // FITTED_ON)
         projection = fit_projection((vectors[::step] for _, vectors, _ in shards()), encoder.features, WIDTH)
         projection.save(out / "projection.npz")
         files = {"weights": record.sha256, "projection.npz": sha256_file(out / "projection.npz")}
         record = record.model_copy(update={"sha256": combined_sha256(files), "projection": PROJECTED})
-        project = projection
-    table = np.lib.format.open_memmap(
-        out / "vectors.npy", mode="w+", dtype=np.float32, shape=(len(images.row), record.width)
-    )
-    status = images.status.copy()
-    items = np.argsort(images.row, kind="stable")
-    rows = images.row[items]
-    for start, vectors, states in shards():
-        here = slice(*np.searchsorted(rows, (start, start + len(states))))
-        status[items[here]] = states[rows[here] - start]
-        table[items[here]] = project(vectors)[rows[here] - start]
-    table.flush()
-    np.save(out / "present.npy", status == ImageStatus.OK)
-    (out / "encoder.json").write_text(record.model_dump_json(indent=2) + "\n")
-    return status
+    status = write_embeddings(out, shards(), images.row, record, projection)
+    return np.where(images.row >= 0, status, images.status)
 
 
 PROJECTED = "rooted, centred, PCA of the catalogue's images, axes scaled by eigenvalue ** -1/4"
-
-
-def _as_it_is(vectors: FloatArray) -> FloatArray:
-    return vectors
 
 
 def shard_encoder(

@@ -22,6 +22,7 @@ from types import TracebackType
 
 from PIL import Image, ImageOps
 
+from offline_jobs.embedding_shards import ENCODED
 from offline_jobs.fetched_images import Fetched
 from service.errors import DataError
 
@@ -34,7 +35,7 @@ Image.init()
 class ImageStatus(IntEnum):
     """What became of an item's image; the lower-case names are the stage's counts."""
 
-    OK = 1
+    OK = ENCODED
     NO_REFERENCE = 2
     NOT_FETCHED = 3
     OUTSIDE_DATA = 4

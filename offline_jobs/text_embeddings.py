@@ -10,12 +10,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from offline_jobs.compute import Device, Precision, available_threads
-from offline_jobs.embedding_shards import EncoderRecord, finish_shards, finished_shards
+from offline_jobs.embedding_shards import EncoderRecord, finish_shards, finished_shards, write_embeddings
 from offline_jobs.item_texts import ALL_FIELDS, TextFields, distinct_texts, read_texts
 from offline_jobs.text_encoders import Backend, Compute, load_encoder, resolve_backend, shard_encoder
 from offline_jobs.text_model import DEFAULT_MODEL, TextTokenizer, resolve_model
@@ -75,9 +73,8 @@ def run_text_embeddings(settings: TextEmbeddingSettings, work: Path) -> None:
             return
         texts, text_row = distinct_texts(read_texts(items, settings.fields))
         encode_texts(texts, folder, compute, settings, stage.scratch)
-        write_vectors(stage.out, stage.scratch, text_row, len(texts), settings.shard_size)
-        record = _record(settings, folder, compute)
-        (stage.out / "encoder.json").write_text(record.model_dump_json(indent=2) + "\n")
+        shards = finished_shards(stage.scratch, len(texts), width=TEXT_DIM, shard_size=settings.shard_size)
+        write_embeddings(stage.out, shards, text_row, _record(settings, folder, compute))
         present = int((text_row >= 0).sum())
         absent = len(text_row) - present
         stage.count(items=len(text_row), present=present, no_text=absent, distinct_texts=len(texts))
@@ -105,22 +102,6 @@ def encode_texts(
             label="text embeddings",
             encode=shard_encoder(encoder, tokenizer, texts, pool, settings.batch_tokens or compute.batch_tokens),
         )
-
-
-def write_vectors(out: Path, scratch: Path, text_row: npt.NDArray[np.int64], rows: int, shard_size: int) -> None:
-    """Write vectors.npy and present.npy from the finished shards, a shard at a time.
-
-    `text_row` (items,) points each item to its row among the `rows` distinct texts, -1 where it has none.
-    """
-    shape = (len(text_row), TEXT_DIM)
-    table = np.lib.format.open_memmap(out / "vectors.npy", mode="w+", dtype=np.float32, shape=shape)
-    items = np.argsort(text_row, kind="stable")
-    sorted_rows = text_row[items]
-    for start, vectors, _ in finished_shards(scratch, rows, width=TEXT_DIM, shard_size=shard_size):
-        here = slice(*np.searchsorted(sorted_rows, (start, start + len(vectors))))
-        table[items[here]] = vectors[sorted_rows[here] - start]
-    table.flush()
-    np.save(out / "present.npy", text_row >= 0)
 
 
 def _record(settings: TextEmbeddingSettings, folder: Path, compute: Compute) -> EncoderRecord:

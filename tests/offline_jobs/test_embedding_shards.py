@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offline_jobs.embedding_shards import (
+    ENCODED,
     EncoderRecord,
-    encode_in_shards,
+    finish_shards,
+    finished_shards,
     normalise,
     read_shard,
     write_embeddings,
@@ -33,7 +35,10 @@ class Encode:
 
 
 def run(scratch, encode, rows=10, size=4):
-    return encode_in_shards(scratch, rows, width=3, shard_size=size, label="test", encode=encode)
+    finish_shards(scratch, rows, width=3, shard_size=size, label="test", encode=encode)
+    shards = list(finished_shards(scratch, rows, width=3, shard_size=size))
+    vectors = np.concatenate([np.zeros((0, 3), np.float32), *(found for _, found, _ in shards)])
+    return vectors, np.concatenate([np.zeros(0, np.int8), *(states for _, _, states in shards)])
 
 
 def test_a_stopped_run_goes_on_where_it_stopped(tmp_path):
@@ -72,7 +77,9 @@ def test_no_rows_need_no_encoder(tmp_path):
 
 def test_written_table_points_items_to_rows_and_masks_the_rest(tmp_path):
     rows = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
-    present = write_embeddings(tmp_path, rows, np.array([1, -1, 0, 1]), ENCODER)
+    shards = [(0, rows[:1], np.ones(1, np.int8)), (1, rows[1:], np.ones(1, np.int8))]
+    status = write_embeddings(tmp_path, shards, np.array([1, -1, 0, 1]), ENCODER)
+    present = status == ENCODED
     table = np.load(tmp_path / "vectors.npy", allow_pickle=False)
     assert table.dtype == np.float32
     np.testing.assert_array_equal(table, [[0, 1, 0], [0, 0, 0], [1, 0, 0], [0, 1, 0]])
