@@ -36,9 +36,9 @@ class Words:
     text: npt.NDArray[np.int32]
 
     def pairs(self) -> Words:
-        """Neighbours within a text."""
-        same = self.text[1:] == self.text[:-1]
-        return Words((self.terms[:-1] * PAIR + self.terms[1:])[same], self.text[1:][same])
+        """Neighbours within a text, neither of which is left out."""
+        both = (self.text[1:] == self.text[:-1]) & (self.terms[:-1] != 0) & (self.terms[1:] != 0)
+        return Words((self.terms[:-1] * PAIR + self.terms[1:])[both], self.text[1:][both])
 
     def of(self, known: Terms) -> Words:
         """Without the words that are not among `known` (sorted): their neighbours do not become a pair."""
@@ -70,19 +70,11 @@ def _counted(blocks: Iterable[Words], *, pairs: bool) -> pl.DataFrame:
     """Each term of at least MIN_TEXTS texts: `df`, texts that have it, and `tf`, how often it occurs."""
     counted = [pl.DataFrame(schema=COUNTS)]
     for block in blocks:
-        given = block if not pairs else _kept_pairs(block)
+        given = block.pairs() if pairs else block
         counts = _frequencies(given).group_by("term").agg(df=pl.len(), tf=pl.col("tf").sum())
         counted.append(counts.cast(COUNTS))
     total = pl.concat(counted).group_by("term").agg(pl.col("df").sum(), pl.col("tf").sum())
     return total.filter((pl.col("df") >= MIN_TEXTS) & (pl.col("term") != 0)).cast(COUNTS)
-
-
-def _kept_pairs(words: Words) -> Words:
-    """Pairs of neighbours that are both kept words."""
-    pairs = words.pairs()
-    same = words.text[1:] == words.text[:-1]
-    kept = ((words.terms[:-1] != 0) & (words.terms[1:] != 0))[same]
-    return Words(pairs.terms[kept], pairs.text[kept])
 
 
 def _frequencies(words: Words) -> pl.DataFrame:

@@ -14,8 +14,6 @@ from service.errors import InputError
 FORMATS = (".svg", ".png", ".pdf")
 COLORS = {
     "done": "#d8efe0",
-    "ran": "#d8efe0",
-    "skipped": "#d8efe0",
     "running now": "#dbe8fb",
     "outdated": "#fde9c8",
     "interrupted": "#fde9c8",

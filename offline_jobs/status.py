@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from offline_jobs.steps import STAGES, STEPS, Step
+from offline_jobs.steps import OPTIONAL, STAGES, STEPS, Step
 from service.errors import InputError
 from training.stage import StageRecord, read_record
 
@@ -80,13 +80,9 @@ def status_lines(work: Path) -> list[Line]:
             continue
         record = found.get(step.stage)
         seconds, peak = (None, None) if record is None else (record.wall_seconds, record.peak_rss_mib)
-        reads = tuple(name for name in step.reads if name in found or name in _mandatory())
+        reads = tuple(name for name in step.reads if name in found or name not in OPTIONAL)
         lines.append(Line(step.command, seconds, peak, _state(work, step, record, changed), step.stage, reads))
     return lines
-
-
-def _mandatory() -> frozenset[str]:
-    return frozenset(step.stage for step in STEPS if step.stage is not None and not step.optional)
 
 
 def _state(work: Path, step: Step, record: StageRecord | None, changed: dict[str, str]) -> str:

@@ -52,7 +52,7 @@ STEPS = (
 )
 
 STAGES = tuple(step.stage for step in STEPS if step.stage is not None)
-OPTIONAL = frozenset(step.command for step in STEPS if step.optional)
+OPTIONAL = frozenset(step.stage for step in STEPS if step.optional)
 
 
 def chosen(asked: Collection[str] = (), until: str | None = None) -> tuple[Step, ...]:

@@ -20,10 +20,10 @@ from offline_jobs.readers import json_lines
 from offline_jobs.readers.amazon_files import find_metadata, find_reviews
 from offline_jobs.readers.images import list_images
 from offline_jobs.readers.json_lines import Fields, Record
-from offline_jobs.readers.lines import Block, decode
-from offline_jobs.readers.quarantine import Quarantine, RefusedRowError
+from offline_jobs.readers.lines import Block
+from offline_jobs.readers.quarantine import Quarantine
 from offline_jobs.readers.raw import ITEM_SCHEMA, RawBatch
-from offline_jobs.readers.records import Parsed, read_records
+from offline_jobs.readers.records import Parsed, converted, read_records
 from service.errors import DataError
 
 BAD_PRICE = "price is not a number: the item is kept without one"
@@ -104,23 +104,11 @@ class AmazonShop:
 
 def product_lines(block: Block, parse: Callable[[str], Record], product: Product) -> Parsed:
     """The items of a block of lines. Picklable where `parse` and `product` are functions of a module."""
-    rows, numbers, refused = [], [], []
-    dropped: Counter[str] = Counter()
-    for number, raw in block.lines():
-        line = decode(number, raw)
-        if line.problem:
-            refused.append((number, line.problem))
-            continue
-        try:
-            row, readable = product(parse(line.text))
-        except RefusedRowError as error:
-            refused.append((number, str(error)))
-            continue
-        if not readable:
-            dropped[BAD_PRICE] += 1
-        rows.append(row)
-        numbers.append(number)
-    return Parsed(pl.DataFrame(rows, schema=ITEM_SCHEMA, orient="row"), numbers, refused, dropped)
+    found, numbers, refused = converted(block, lambda text: product(parse(text)))
+    unreadable = sum(not readable for _, readable in found)
+    dropped = Counter({BAD_PRICE: unreadable} if unreadable else {})
+    frame = pl.DataFrame([row for row, _ in found], schema=ITEM_SCHEMA, orient="row")
+    return Parsed(frame, numbers, refused, dropped)
 
 
 def with_local_images(frame: pl.DataFrame, names: frozenset[str]) -> pl.DataFrame:

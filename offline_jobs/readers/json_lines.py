@@ -17,9 +17,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.json
 
-from offline_jobs.readers.lines import Block, decode
+from offline_jobs.readers.lines import Block
 from offline_jobs.readers.quarantine import RefusedRowError
-from offline_jobs.readers.records import Parsed
+from offline_jobs.readers.records import Parsed, converted
 from offline_jobs.readers.values import as_id, as_number, as_text
 
 Record = Mapping[str, Any]
@@ -64,18 +64,12 @@ def parse(block: Block, fields: Fields) -> Parsed:
 def parse_slowly(block: Block, fields: Fields) -> Parsed:
     """The rows of a block, line by line."""
     converters = [(field.name, CONVERT[field.kind]) for field in fields.values()]
-    rows, numbers, refused = [], [], []
-    for number, raw in block.lines():
-        line = decode(number, raw)
-        if line.problem:
-            refused.append((number, line.problem))
-            continue
-        try:
-            record = parse_object(line.text, fields)
-            rows.append(tuple(convert(record.get(name), name) for name, convert in converters))
-            numbers.append(number)
-        except RefusedRowError as error:
-            refused.append((number, str(error)))
+
+    def row(text: str) -> tuple[object, ...]:
+        record = parse_object(text, fields)
+        return tuple(convert(record.get(name), name) for name, convert in converters)
+
+    rows, numbers, refused = converted(block, row)
     return Parsed(pl.DataFrame(rows, schema=_schema(fields), orient="row"), numbers, refused)
 
 

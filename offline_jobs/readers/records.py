@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import polars as pl
 
-from offline_jobs.readers.lines import Block, Line, read_blocks
-from offline_jobs.readers.quarantine import MAX_ROW_CHARS, Quarantine, Table
+from offline_jobs.readers.lines import Block, Line, decode, read_blocks
+from offline_jobs.readers.quarantine import MAX_ROW_CHARS, Quarantine, RefusedRowError, Table
 from offline_jobs.readers.raw import RawBatch
+
+T = TypeVar("T")
 
 WORKERS = min(4, os.cpu_count() or 1)
 LARGE_BYTES = 8 << 20
@@ -40,6 +42,25 @@ class Parsed:
 
 
 Parse = Callable[[Block], Parsed]
+
+
+def converted(block: Block, convert: Callable[[str], T]) -> tuple[list[T], list[int], list[tuple[int, str]]]:
+    """What `convert` makes of each line, the lines' numbers, and (number, reason) of every line that it refuses.
+
+    It refuses by raising RefusedRowError; lines that are not UTF-8 are refused here.
+    """
+    rows, numbers, refused = [], [], []
+    for number, raw in block.lines():
+        line = decode(number, raw)
+        if line.problem:
+            refused.append((number, line.problem))
+            continue
+        try:
+            rows.append(convert(line.text))
+            numbers.append(number)
+        except RefusedRowError as error:
+            refused.append((number, str(error)))
+    return rows, numbers, refused
 
 
 def read_records(
