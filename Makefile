@@ -14,7 +14,7 @@ help: ## list the targets
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[service,jobs,cpu,load,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[service,jobs,cpu,load,tracking,distributed,gcp,dev]'
 	touch $@
 
 env: $(VENV)/.installed ## make the Python environment in .venv
