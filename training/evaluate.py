@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.bundle.manifest import Evaluation
 from training import baselines
 from training.dataset import Interactions
-from training.fit import relevant_items
+from training.evaluation.judge import KS, judge_model
 from training.fit_reranker import FirstStage, rerank
-from training.ranking_metrics import Ranking, Scores, interval95, per_user, rank_all
+from training.ranking_metrics import Ranking, Scores, to_find
 from training.reranker import Reranker
-
-KS = (10, 20)
 
 Details = dict[str, dict[str, dict[str, float]]]
 """Model name -> metric -> {mean, low, high}."""
@@ -49,22 +46,22 @@ def judge(
     The model is judged as it is served: retrieval of `num_candidates`, then the re-ranker's order; an item that
     retrieval missed scores nothing.
     """
-    relevant, users = relevant_items(known, held_out)
+    seen, judged = known.matrix(), held_out.matrix()
+    _, users = to_find(seen, judged)
     details: Details = {}
 
-    def measure(name: str, ranking: Ranking) -> None:
-        found = per_user(ranking, relevant, KS)
-        details[name] = {metric: _described(values, settings.seed) for metric, values in found.items()}
+    def measure(name: str, ranks: Scores | Ranking, retrieved: Ranking | None = None) -> None:
+        result, _ = judge_model(
+            "model", name, ranks, seen, judged, dataset="work", protocol="B", seed=settings.seed, retrieved=retrieved
+        )
+        details[name] = {metric: estimate.model_dump() for metric, estimate in result.metrics.items()}
 
     if len(users):
         candidates = first.retrieve(users, k=num_candidates)
         measure("retrieval alone", candidates)
-        measure("served", rerank(reranker, first, candidates))
-        name = f"recall@{num_candidates}"
-        found = per_user(candidates, relevant, [num_candidates])[name]
-        details["served"][f"candidate_{name}"] = _described(found, settings.seed)
+        measure("served", rerank(reranker, first, candidates), candidates)
         for baseline, scores in _baselines(known, settings).items():
-            measure(baseline, rank_all(scores, users, known.matrix(), k=max(KS), seed=settings.seed))
+            measure(baseline, scores)
     means = {
         model: {metric: round(value["mean"], 5) for metric, value in metrics.items()}
         for model, metrics in details.items()
@@ -86,11 +83,6 @@ def _baselines(known: Interactions, settings: EvaluateSettings) -> dict[str, Sco
     if np.count_nonzero(counts) <= settings.ease_max_items:
         fitted["EASE"] = baselines.ease(matrix, ridge=settings.ease_ridge)
     return fitted
-
-
-def _described(values: npt.NDArray[np.float64], seed: int) -> dict[str, float]:
-    low, high = interval95(values, seed=seed)
-    return {"mean": float(values.mean()), "low": low, "high": high}
 
 
 def page(evaluation: Evaluation, details: Details) -> str:
