@@ -1,26 +1,25 @@
-"""ItemKNN: cosine of items with shrinkage."""
+"""ItemKNN (Sarwar et al. 2001, as in Ferrari Dacrema et al. 2019, arXiv:1907.06902): cosine with shrinkage."""
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
 
+from training.baselines.item_pairs import largest, linear_scores, products, row_of
 from training.ranking_metrics import Scores
 
 
 def item_knn(train: sp.csr_matrix, *, neighbors: int = 100, shrinkage: float = 10.0) -> Scores:
-    """Cosine between item columns, shrunk towards 0 where few shoppers carry it, top `neighbors` an item."""
-    counts = np.asarray(train.sum(0)).ravel()
-    together = (train.T @ train).tocsr()
-    together.setdiag(0)
-    together.eliminate_zeros()
-    row = np.repeat(np.arange(together.shape[0]), np.diff(together.indptr))
-    norm = np.sqrt(counts[row] * counts[together.indices]) + shrinkage
-    likeness = sp.csr_matrix((together.data / norm, together.indices, together.indptr), together.shape)
-    for i in range(likeness.shape[0]):
-        part = slice(likeness.indptr[i], likeness.indptr[i + 1])
-        values = likeness.data[part]
-        if len(values) > neighbors:
-            values[np.argpartition(values, -neighbors)[:-neighbors]] = 0
-    likeness.eliminate_zeros()
-    return lambda users: (train[users] @ likeness).toarray().astype(np.float32)
+    """Likeness c_ij / (√(n_i n_j) + shrinkage) of items that c_ij shoppers share; each keeps its `neighbors` largest.
+
+    An item of the history speaks for its own neighbors (rows of the likeness are cut, not columns): measured better
+    than the other way on Amazon Baby from a shrinkage of 10 on. `train` (users, items) binary float32.
+    """
+    count = np.asarray(train.sum(0), np.float32).ravel()
+    blocks = []
+    for rows, together in products(train.T.tocsr(), train):
+        row = rows.start + row_of(together)
+        together.data /= np.sqrt(count[row] * count[together.indices]) + np.float32(shrinkage)
+        together.data[row == together.indices] = 0
+        blocks.append(largest(together, neighbors))
+    return linear_scores(train, sp.vstack(blocks, format="csr"))

@@ -9,5 +9,5 @@ from training.ranking_metrics import Scores
 
 
 def popularity(popularity_of: npt.NDArray[np.float32]) -> Scores:
-    """The same order for everyone: (items,) counts."""
-    return lambda users: np.tile(popularity_of, (len(users), 1))
+    """Score every item by its own count, plain or decayed: (items,)."""
+    return lambda users: np.tile(np.asarray(popularity_of, np.float32), (len(users), 1))
