@@ -24,6 +24,19 @@ def ease(train: sp.csr_matrix, *, ridge: float = 300.0) -> Scores:
 
     Raises InputError where Gram + ridge is not positive definite.
     """
+    warm, weights = ease_weights(train, ridge=ridge)
+    matrix = train[:, warm]
+
+    def scores(users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        out = np.zeros((len(users), train.shape[1]), np.float32)
+        out[:, warm] = matrix[users] @ weights
+        return out
+
+    return scores
+
+
+def ease_weights(train: sp.csr_matrix, *, ridge: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """B over the items with interactions: their rows (w,) and the weights (w, w), zero on the diagonal."""
     warm = np.flatnonzero(np.asarray(train.sum(0)).ravel() > 0)
     matrix = train[:, warm]
     weights = np.zeros((len(warm), len(warm)), np.float32)
@@ -33,13 +46,7 @@ def ease(train: sp.csr_matrix, *, ridge: float = 300.0) -> Scores:
     weights = _inverse(weights)
     weights /= -np.diag(weights)[None, :].copy()
     np.fill_diagonal(weights, 0.0)
-
-    def scores(users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        out = np.zeros((len(users), train.shape[1]), np.float32)
-        out[:, warm] = matrix[users] @ weights
-        return out
-
-    return scores
+    return warm, weights
 
 
 def _inverse(symmetric: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -34,11 +34,8 @@ def sparse_ease(train: sp.csr_matrix, *, ridge: float = 300.0, neighbors: int = 
     Memory: 8 bytes a pair of items that some shopper shares, 8 bytes for each of `neighbors` an item, and batches.
     Raises InputError where Gram + ridge is not positive definite.
     """
-    count = np.asarray(train.sum(0)).ravel()
-    by_popularity = np.argsort(-count, kind="stable")[: np.count_nonzero(count)]
+    by_popularity, factor = inverse_of_gram(train, ridge=ridge, neighbors=neighbors)
     histories = train[:, by_popularity]
-    histories.sort_indices()
-    factor = inverse_factor(*_gram_and_pattern(histories, ridge, neighbors))
     to_factor, diagonal = factor.T.tocsr(), np.asarray(factor.multiply(factor).sum(0), np.float32).ravel()
 
     def scores(users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -51,6 +48,15 @@ def sparse_ease(train: sp.csr_matrix, *, ridge: float = 300.0, neighbors: int = 
         return out
 
     return scores
+
+
+def inverse_of_gram(train: sp.csr_matrix, *, ridge: float, neighbors: int) -> tuple[Rows, sp.csr_matrix]:
+    """The items with interactions by falling popularity (w,), and K (w, w) in that order with P ≈ KᵀK."""
+    count = np.asarray(train.sum(0)).ravel()
+    by_popularity = np.argsort(-count, kind="stable")[: np.count_nonzero(count)]
+    histories = train[:, by_popularity]
+    histories.sort_indices()
+    return by_popularity, inverse_factor(*_gram_and_pattern(histories, ridge, neighbors))
 
 
 def _gram_and_pattern(histories: sp.csr_matrix, ridge: float, neighbors: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
