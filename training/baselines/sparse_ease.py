@@ -4,7 +4,8 @@ EASE needs P = A^-1 of A = XᵀX + ridge I. Here P ≈ KᵀK with K sparse and l
 popularity: row k regresses item k on its `neighbors` most correlated ones among the more popular. It is the factorised
 sparse approximate inverse (FSAI; Kolotilina & Yeremin 1993, doi:10.1137/0614004), which among all factors of that
 pattern is closest to A^-1 in the Kullback-Leibler sense (Schäfer, Katzfuss & Owhadi 2021, arXiv:2004.14455); with
-every more popular item as a neighbor it is exact and the scores are EASE's.
+every more popular item as a neighbor it is exact and the scores are EASE's. Only items that share a shopper become
+neighbors, so a small difference stays however many are allowed.
 
 SANSA (Spišák et al. 2023, doi:10.1145/3604915.3608827) has the same shape, P ≈ KᵀD^-1K and score = X KᵀD^-1K, but gets
 there through a sparsified Cholesky factor (LDLᵀ, ordered against fill-in) and an iterative sparse inverse of that.
