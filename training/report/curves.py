@@ -32,14 +32,8 @@ def curves_section(run: RunResults) -> Html:
         cards.append(figure("By epoch", plot, says, numbers))
     if by_second:
         says = f"The same over the time that a fit takes, judging left out.{few}"
-        plot = plots.lines(
-            "curve-seconds",
-            f"{VALIDATION} by second. {says}",
-            by_second,
-            "seconds of fitting",
-            VALIDATION,
-            logarithmic=True,
-        )
+        alt, axis = f"{VALIDATION} by second. {says}", "seconds of fitting"
+        plot = plots.lines("curve-seconds", alt, by_second, axis, VALIDATION, logarithmic=True)
         cards.append(figure("By second", plot, says, numbers))
     if losses:
         says = f"Losses differ in kind, so each is shown as a share of what it was after its first epoch.{few}"

@@ -80,9 +80,8 @@ def _margin(run: RunResults) -> list[str]:
     """The best of ours beside the strongest baseline; without either, the best beside the next."""
     rival = run.against
     if rival is None:
-        return (
-            [] if len(run.models) == 1 else ["No baseline was judged: what a simple model reaches here is not known."]
-        )
+        none = "No baseline was judged: what a simple model reaches here is not known."
+        return [none] if len(run.models) > 1 else []
     ahead = run.own
     if ahead is None or ahead is rival:
         ahead = next(model for model in run.models if model is not rival)
@@ -96,11 +95,7 @@ def _compared(run: RunResults, ahead: Judged, rival: Judged) -> str:
     mine, theirs = run.figure(ahead).mean, run.figure(rival).mean
     share = f" ({percent(abs(mine / theirs - 1), decimals=0)})" if theirs > 0 else ""
     side = "above" if mine >= theirs else "below"
-    kind = (
-        "the strongest baseline"
-        if rival is run.strongest_baseline
-        else "which was asked for as the one to hold against"
-    )
+    kind = "the strongest baseline" if rival is run.strongest_baseline else "the model asked for to compare with"
     gap = f"{ahead.title} is {abs(mine - theirs):.4f}{share} {side} {rival.title}, {kind} ({theirs:.4f})"
     paired = run.differences.get(ahead.name)
     if paired is None:

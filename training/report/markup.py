@@ -98,8 +98,8 @@ def estimated(estimate: Estimate | None) -> str:
 
 
 def percent(value: float, *, decimals: int = 1) -> str:
-    """A share, with a space that does not break."""
-    return f"{100 * value:.{decimals}f}\u00a0%"
+    """A share in percent."""
+    return f"{100 * value:.{decimals}f} %"
 
 
 def duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
@@ -74,14 +75,9 @@ def dots(name: str, alt: str, rows: Sequence[Dot], label: str, *, mark: tuple[fl
         _rows(axes, [row.name for row in rows])
         if mark is not None:
             axes.axvline(mark[0], color=INK, linewidth=1, linestyle=(0, (4, 3)))
-            axes.annotate(
-                mark[1],
-                (mark[0], 1),
-                xycoords=("data", "axes fraction"),
-                va="bottom",
-                ha="center",
-                annotation_clip=False,
-            )
+            at, named = mark
+            name = visible(named, most=NAME)
+            axes.annotate(name, (at, 1), xycoords=("data", "axes fraction"), va="bottom", ha="center")
         axes.set_xlabel(label)
         axes.xaxis.set_major_locator(_ticks())
 
@@ -103,8 +99,10 @@ def grouped(name: str, alt: str, groups: Sequence[str], series: Sequence[Series]
             axes.plot([], [], MARKERS[one.style], color=SERIES[one.style], label=visible(one.name, most=NAME))
         for group in range(1, len(groups)):
             axes.axhline(group * step - 1, color=FAINT, linewidth=0.8)
-        axes.set_yticks([group * step + (len(series) - 1) / 2 for group in range(len(groups))], [*groups])
+        axes.set_yticks([group * step + (len(series) - 1) / 2 for group in range(len(groups))])
+        axes.set_yticklabels([visible(group, most=NAME) for group in groups])
         axes.set_ylim(len(groups) * step - 1, -1)
+        axes.tick_params(axis="y", pad=8)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(label)
         axes.set_xlim(left=0)
@@ -229,14 +227,16 @@ def _name_points(axes: Axes, points: Sequence[Point]) -> None:
     at = [axes.transData.transform((point.x, point.y)) for point in points]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in at]
     frame = axes.get_window_extent()
-    for i in sorted(range(len(points)), key=lambda i: -points[i].y):
+    leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 4}
+    for point in sorted(points, key=lambda point: -point.y):
+        name = visible(point.name, most=NAME)
         for dx, dy, ha, va in _PLACES:
+            far = max(abs(dx), abs(dy)) > NEAR
             text = axes.annotate(
-                visible(points[i].name, most=NAME), (points[i].x, points[i].y), (dx, dy),
-                textcoords="offset points", ha=ha, va=va, fontsize=8.5,
-                arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 4} if abs(dy) > 6 else None,
+                name, (point.x, point.y), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=8.5,
+                arrowprops=leader if far else None,
             )  # fmt: skip
-            box = text.get_window_extent()
+            box = Text.get_window_extent(text)  # of the words without their leader
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             if inside and not any(box.overlaps(other) for other in taken):
                 taken.append(box)
@@ -244,10 +244,14 @@ def _name_points(axes: Axes, points: Sequence[Point]) -> None:
             text.remove()
 
 
+NEAR = 6
+"""Points between a name and its place in a plot; farther away a thin line leads from one to the other."""
 _PLACES = (
-    (6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"),
+    (0, 6, "center", "bottom"), (6, 0, "left", "center"), (-6, 0, "right", "center"), (0, -6, "center", "top"),
     (5, 5, "left", "bottom"), (5, -5, "left", "top"), (-5, 5, "right", "bottom"), (-5, -5, "right", "top"),
-    (10, 14, "left", "bottom"), (10, -14, "left", "top"), (-10, 14, "right", "bottom"), (-10, -14, "right", "top"),
+    (0, 18, "center", "bottom"), (0, -18, "center", "top"), (10, 14, "left", "bottom"), (10, -14, "left", "top"),
+    (-10, 14, "right", "bottom"), (-10, -14, "right", "top"), (14, 26, "left", "bottom"), (14, -26, "left", "top"),
+    (-14, 26, "right", "bottom"), (-14, -26, "right", "top"), (-24, 0, "right", "center"), (24, 0, "left", "center"),
 )  # fmt: skip
 
 

@@ -17,10 +17,10 @@ from training.report.paired import paired_differences
 from training.report.provenance import Provenance, read_provenance
 from training.report.svg import SERIES
 
-BASELINES = {
-    "popularity", "item-knn", "rp3beta", "ials", "ease", "sansa", "mf-bpr", "mf-softmax", "lightgcn-bpr",
+BASELINES = frozenset({
+    "popularity", "item-knn", "rp3beta", "ials", "ease", "sansa", "mf-bpr", "mf-softmax", "mf-slatk", "lightgcn-bpr",
     "lightgcn-softmax", "lightgcn-slatk", "frozen-graph", "sasrec",
-}  # fmt: skip
+})  # fmt: skip
 """Models that others have published; every other name is the project's own."""
 
 

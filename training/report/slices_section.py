@@ -16,7 +16,7 @@ KINDS = {
     ),
     "users": (
         "Shoppers by activity",
-        "Shoppers by the number of items they have in training, with their usual metric.",
+        "Shoppers by the number of items they have in training.",
     ),
     "candidates": (
         "Among cold or warm items alone",
@@ -40,9 +40,7 @@ def slices_section(run: RunResults) -> Html:
     shown = [one for one in figures if one is not None]
     if not shown:
         return section("slices", "Cold, rare and popular", "This run was not judged by kinds of items or shoppers.")
-    lead = (
-        "An average hides who is served well. Averages differ between groups for every model: compare within a group."
-    )
+    lead = "An average hides who is served well. Groups differ for every model: compare models within a group."
     return section("slices", "Cold, rare and popular", lead, *shown)
 
 

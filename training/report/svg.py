@@ -13,6 +13,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from training.report.markup import visible
+
 INK, FAINT = "#010203", "#040506"
 SERIES = ("#070809", "#0a0b0c", "#0d0e0f", "#101112", "#131415", "#161718")
 OURS, BASELINE = SERIES[0], SERIES[1]
@@ -69,7 +71,7 @@ def _for_the_page(text: str, alt: str) -> str:
     text = re.sub(r"font(?:-family)?: ([\d.]+px )?[^;\"<>]*?'?DejaVu Sans'?[^;\"<>]*", _font, text)
     for placeholder, colour in COLOURS.items():
         text = text.replace(placeholder, colour)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(visible(alt, most=2_000))}" ', 1)
 
 
 def _font(found: re.Match[str]) -> str:
