@@ -24,5 +24,6 @@ def code_version() -> str:
 def data_fingerprint(work: Path) -> str:
     """Digest of the ingested interactions and items: the same as in the manifest of a bundle made of them."""
     record = read_record(require(work, "ingest"))
+    assert record is not None  # `require` has seen it
     tables = {name: digest.sha256 for name, digest in record.outputs.items() if name.endswith(".parquet")}
     return hashlib.sha256("".join(f"{name}\0{sha}\n" for name, sha in sorted(tables.items())).encode()).hexdigest()

@@ -132,7 +132,7 @@ class TrackedRun:
 @contextmanager
 def track(settings: TrackingSettings, folder: Path, description: RunDescription) -> Iterator[TrackedRun]:
     """A run that ends with the block: failed where the block raises, left open where it is interrupted."""
-    run = TrackedRun(_tracker(settings, folder), folder, description)
+    run = TrackedRun(tracker_or_none(settings, folder), folder, description)
     run.epochs(())  # a run that cannot be started is told of before an hour's fit, not after it
     try:
         yield run
@@ -174,7 +174,8 @@ def epochs_of(curve: Curve, *, judged: bool = True) -> tuple[Epoch, ...]:
     )
 
 
-def _tracker(settings: TrackingSettings, folder: Path) -> Tracker:
+def tracker_or_none(settings: TrackingSettings, folder: Path) -> Tracker:
+    """The tracker that the settings name; where it cannot be had, a warning and one that keeps nothing."""
     from training.tracking.no_tracker import NoTracker
 
     try:

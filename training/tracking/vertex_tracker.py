@@ -149,7 +149,7 @@ class VertexTracker:
         context = self._contexts.pop(run_id, None)
         if context is None:
             context = self._at.metadata.get_context(name=self._name(run_id), **self._at.bounded)
-        held = dict(context.metadata)
+        held: Any = dict(context.metadata)
         held[part] = dict(held.get(part, {})) | value if isinstance(value, dict) else value
         context.metadata = held
         self._contexts[run_id] = self._at.metadata.update_context(context=context, **self._at.bounded)

@@ -9,7 +9,7 @@ import pytest
 from offline_jobs.weights import combined_sha256
 from service.bundle.files import sha256_file
 from service.errors import StageError
-from training.fit import FitSettings
+from training.fit_settings import FitSettings
 from training.stage import open_stage
 from training.tracking.provenance import code_version, data_fingerprint
 

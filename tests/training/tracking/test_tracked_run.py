@@ -9,7 +9,9 @@ import pytest
 
 from training.dataset import TRAIN, VALIDATION, Dataset
 from training.evaluation.result import Epoch
-from training.fit import Curve, FitSettings, fit_gat
+from training.fit import Curve, fit_gat
+from training.fit_settings import FitSettings
+from training.linear import LinearSettings, linear_graph
 from training.tracking.no_tracker import NoTracker
 from training.tracking.settings import TrackingSettings, open_tracker
 from training.tracking.tracked_run import GIVE_UP, TrackedRun, describe, epoch_hook, epochs_of, track
@@ -76,11 +78,12 @@ def test_a_fit_whose_tracker_is_refused_ends_as_without_one(
     """The service denies every call; the fit's figures are those of an untracked fit, and a warning says why."""
     vertex_server.refuse = (403, "permission aiplatform.contexts.create denied")
     train, validation = (dataset.interactions.within([split]) for split in (TRAIN, VALIDATION))
-    fit = FitSettings(dim=16, max_epochs=4, batch_size=200, negatives=60, head_dim=4, heads=2, history_length=10)
+    fit = FitSettings(width=15, max_epochs=4, batch_size=50, negatives=60, head_dim=4, heads=2, history_length=10)
+    linear = linear_graph(train.matrix(), dict(dataset.relations), LinearSettings(ridge=10.0))
     settings = TrackingSettings(to="vertex", project="shop", endpoint=vertex_server.url, timeout_seconds=2)
     with track(settings, tmp_path, describe("gat-0", fit)) as run:
-        _, curve = fit_gat(dataset, train, fit, validation=validation, on_epoch=epoch_hook(run))
-    _, untracked = fit_gat(dataset, train, fit, validation=validation)
+        _, curve = fit_gat(dataset, train, fit, linear, validation=validation, on_epoch=epoch_hook(run))
+    _, untracked = fit_gat(dataset, train, fit, linear, validation=validation)
     assert curve.recall_at_20 == untracked.recall_at_20
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert all("denied" in text for text in warnings)
