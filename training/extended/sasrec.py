@@ -6,7 +6,7 @@
     score(t, i) = cos(x_t, E[i]) / τ + g log(popularity_i + .3)
 
 `place` counts from the newest event, so the last one always stands at the same position. The paper has E, P, the
-blocks, and an inner product where the cosine over a temperature stands. Added besides: the popularity term, which
+blocks, and an inner product, as τ = 0 has it too, where the cosine stands. Added besides: the popularity term, which
 gives an empty history popularity's order; and, where `clock` says so, the age of events. `age_ts` is the time between
 event s and the request that output t answers, `gap_t` that between event t and the same request, in buckets of half
 octaves (a learned bias, as in TiSASRec, Li et al. 2020, and HSTU, arXiv:2402.17152).
@@ -45,7 +45,7 @@ class SasRec(nn.Module):
         length: int,
         dropout: float,
         clock: Clock,
-        temperature: float | None,
+        temperature: float,
     ) -> None:
         super().__init__()
         self.length, self.clock, self.temperature = length, clock, temperature
@@ -92,7 +92,7 @@ class SasRec(nn.Module):
         return (wanted * items).sum(1) + self.popularity_gain * log_popularity
 
     def _measured(self, wanted: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        if self.temperature is None:
+        if not self.temperature:
             return wanted, items
         return F.normalize(wanted, dim=1) / self.temperature, F.normalize(items, dim=1)
 

@@ -25,9 +25,9 @@ from service.neighborhood import SECONDS_A_DAY
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.dataset import Interactions
 from training.extended.sasrec import NEGATIVE, Clock, SasRec
-from training.fit import Curve, relevant_items
+from training.fit import Curve
 from training.histories import Past, past_of
-from training.ranking_metrics import Scores, per_user, rank_all
+from training.ranking_metrics import Scores, per_user, rank_all, to_find
 from training.threads import torch_threads
 
 Loss = Literal["softmax", "bce"]
@@ -50,8 +50,8 @@ class SasRecSettings(BaseModel):
     """Share of values dropped after the embeddings, in the attention and after each layer."""
     clock: Clock = "both"
     """What tells events apart in time: their place in the order, their age at the request, both, or none."""
-    temperature: float | None = Field(0.15, gt=0)
-    """Divides the cosine between what is wanted and an item; None takes the paper's inner product instead."""
+    temperature: float = Field(0.15, ge=0)
+    """Divides the cosine between what is wanted and an item; 0 takes the paper's inner product instead."""
     loss: Loss = "softmax"
     """Cross-entropy over items, or `bce`, the paper's binary loss with one negative an event."""
     negatives: int = Field(1000, ge=1)
@@ -171,10 +171,11 @@ class SasRecFit:
 
     def recall_at_20(self, judged: Interactions) -> float:
         """recall@20 of `judged` for warm shoppers who ask when it begins, items already bought masked."""
-        relevant, users = relevant_items(self.train, judged)
+        seen = self.train.matrix()
+        relevant, users = to_find(seen, judged.matrix())
         if not len(users):
             return 0.0
-        ranking = rank_all(self.scores(int(judged.timestamp.min())), users, self.train.matrix(), k=20)
+        ranking = rank_all(self.scores(int(judged.timestamp.min())), users, seen, k=20)
         return float(per_user(ranking, relevant, [20])["recall@20"].mean())
 
 

@@ -13,8 +13,8 @@ from training.baselines import ease, item_knn
 from training.dataset import TRAIN, VALIDATION, Interactions
 from training.extended.sasrec import BUCKETS, Clock, SasRec, bucket
 from training.extended.sasrec_fit import SasRecSettings, fit_sasrec, sampled_softmax
-from training.fit import Curve, relevant_items
-from training.ranking_metrics import Scores, per_user, rank_all
+from training.fit import Curve
+from training.ranking_metrics import Scores, per_user, rank_all, to_find
 
 DAY = 86_400
 SOURCES = 12
@@ -54,7 +54,7 @@ def world(*, users: int = 600, aged: bool = False, seed: int = 0) -> Interaction
 def found_first(scores: Scores, data: Interactions) -> float:
     """How often the held-out item stands first."""
     train = data.within([TRAIN])
-    relevant, users = relevant_items(train, data.within([VALIDATION]))
+    relevant, users = to_find(train.matrix(), data.within([VALIDATION]).matrix())
     return float(per_user(rank_all(scores, users, train.matrix(), k=1), relevant, [1])["recall@1"].mean())
 
 
@@ -76,7 +76,7 @@ def test_age_tells_a_return_after_a_day_from_one_after_a_week(clock: Clock, leas
     assert least <= found_first(fit.scores(100 * DAY), data) <= most
 
 
-def model(clock: Clock = "both", temperature: float | None = None) -> SasRec:
+def model(clock: Clock = "both", temperature: float = 0.0) -> SasRec:
     torch.manual_seed(0)
     made = SasRec(num_items=30, dim=16, blocks=2, heads=2, length=12, dropout=0.5, clock=clock, temperature=temperature)
     for parameter in made.parameters():  # none stands at its start, where a bias would be zero and unseen
@@ -150,8 +150,8 @@ def test_the_sampled_loss_is_cross_entropy_when_every_item_is_drawn_once() -> No
     torch.testing.assert_close(sampled_softmax(near, scores, same, 20), F.cross_entropy(scores, target))
 
 
-@pytest.mark.parametrize("temperature", [None, 0.1])
-def test_the_score_of_a_pair_is_that_of_the_whole_table(temperature: float | None) -> None:
+@pytest.mark.parametrize("temperature", [0.0, 0.1])
+def test_the_score_of_a_pair_is_that_of_the_whole_table(temperature: float) -> None:
     made = model(temperature=temperature)
     wanted, popularity = torch.randn(4, 16, generator=torch.Generator().manual_seed(0)), torch.arange(30.0)
     rows = torch.tensor([3, 0, 29, 3])
