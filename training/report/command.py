@@ -31,9 +31,9 @@ class ReportSettings(BaseModel):
 
 def run_report(settings: ReportSettings, run: Path, out: Path) -> None:
     """Write the page about a run folder to `out`, whole or not at all. Raises DataError where nothing can be said."""
-    page = report_page(read_run(run, metric=settings.metric, against=settings.against), title=settings.title)
     if not out.parent.is_dir():
         raise InputError("there is no such folder", where=str(out.parent), todo="Make it, or write the page elsewhere")
+    page = report_page(read_run(run, metric=settings.metric, against=settings.against), title=settings.title)
     temporary = out.with_name(f".{out.name}-{os.getpid()}")
     temporary.write_text(page, encoding="utf-8")
     os.replace(temporary, out)

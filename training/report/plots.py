@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
@@ -227,23 +226,29 @@ def _name_points(axes: Axes, points: Sequence[Point]) -> None:
     at = [axes.transData.transform((point.x, point.y)) for point in points]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in at]
     frame = axes.get_window_extent()
-    leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 4}
+    scale = figure.dpi / 72
     for point in sorted(points, key=lambda point: -point.y):
         name = visible(point.name, most=NAME)
+        x, y = axes.transData.transform((point.x, point.y))
+        measured = axes.text(point.x, point.y, name, fontsize=SMALL)
+        width, height = measured.get_window_extent().size
+        measured.remove()
         for dx, dy, ha, va in _PLACES:
-            far = max(abs(dx), abs(dy)) > NEAR
-            text = axes.annotate(
-                name, (point.x, point.y), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=8.5,
-                arrowprops=leader if far else None,
-            )  # fmt: skip
-            box = Text.get_window_extent(text)  # of the words without their leader
+            left, low = x + dx * scale - _BEFORE[ha] * width, y + dy * scale - _BEFORE[va] * height
+            box = Bbox.from_bounds(left, low, width, height)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             if inside and not any(box.overlaps(other) for other in taken):
                 taken.append(box)
+                far = max(abs(dx), abs(dy)) > NEAR
+                axes.annotate(
+                    name, (point.x, point.y), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=SMALL,
+                    arrowprops=_LEADER if far else None,
+                )  # fmt: skip
                 break
-            text.remove()
 
 
+SMALL = 8.5
+"""Size of names in a plot, points."""
 NEAR = 6
 """Points between a name and its place in a plot; farther away a thin line leads from one to the other."""
 _PLACES = (
@@ -253,6 +258,10 @@ _PLACES = (
     (-10, 14, "right", "bottom"), (-10, -14, "right", "top"), (14, 26, "left", "bottom"), (14, -26, "left", "top"),
     (-14, 26, "right", "bottom"), (-14, -26, "right", "top"), (-24, 0, "right", "center"), (24, 0, "left", "center"),
 )  # fmt: skip
+
+_BEFORE = {"left": 0.0, "bottom": 0.0, "center": 0.5, "right": 1.0, "top": 1.0}
+"""Share of a name that lies before the place it is aligned to."""
+_LEADER = {"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 4}
 
 
 def _ticks() -> MaxNLocator:

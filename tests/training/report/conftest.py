@@ -64,7 +64,7 @@ def keep(run: Path, *models: str) -> None:
             path.unlink()
 
 
-def change(run: Path, model: str, **fields: object) -> None:
+def change(run: Path, of: str, **fields: object) -> None:
     """Write other values into every result of a model."""
-    for path in (run / "results").glob(f"{model}-*.json"):
+    for path in (run / "results").glob(f"{of}-*.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | fields))
