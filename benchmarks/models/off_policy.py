@@ -81,13 +81,13 @@ def click_world(seed: int, *, explored: float = 0.1, clusters: int = 20, shopper
     return ClickWorld(known.astype(np.float32), click, logging)
 
 
-def learners(world: ClickWorld, log: Logged, seed: int) -> dict[str, dict[str, float]]:
+def learners(world: ClickWorld, log: Logged, seed: int, l2: list[float]) -> dict[str, dict[str, float]]:
     """True value of each learned policy for the shoppers that were not logged, and the log's own view of it."""
     judges = world.half(1)
     out = {}
-    variants = {name: OffPolicySettings(objective=name, variance_penalty=0, seed=seed) for name in OBJECTIVES}
-    variants["clipped + variance penalty (POEM)"] = OffPolicySettings(objective="clipped", seed=seed)
-    variants["snips + variance penalty (Norm-POEM)"] = OffPolicySettings(objective="snips", seed=seed)
+    variants = {name: OffPolicySettings(objective=name, variance_penalty=0, l2=l2, seed=seed) for name in OBJECTIVES}
+    variants["clipped + variance penalty (POEM)"] = OffPolicySettings(objective="clipped", l2=l2, seed=seed)
+    variants["snips + variance penalty (Norm-POEM)"] = OffPolicySettings(objective="snips", l2=l2, seed=seed)
     for name, settings in variants.items():
         start = time.perf_counter()
         policy, aside = learn_policy(log, settings)
@@ -129,7 +129,7 @@ def errors_of_estimators(world: ClickWorld, log: Logged, target: SoftmaxPolicy, 
     return out
 
 
-def measure(seed: int, size: int, explored: float) -> dict[str, object]:
+def measure(seed: int, size: int, explored: float, l2: list[float]) -> dict[str, object]:
     world = click_world(seed, explored=explored)
     judges, logged = world.half(1), world.half(0)
     best = np.eye(judges.click.shape[1])[judges.click.argmax(1)]
@@ -141,7 +141,7 @@ def measure(seed: int, size: int, explored: float) -> dict[str, object]:
         "size": size,
         "explored": explored,
         "bounds": {**bounds, "best": judges.value(best)},
-        "learned": learners(world, log, seed),
+        "learned": learners(world, log, seed, l2),
         "errors": errors_of_estimators(world, log, target, seed),
     }
 
@@ -182,13 +182,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--explored", type=float, default=0.1)
+    parser.add_argument("--penalties", type=float, nargs="+", default=[0.01, 0.1])
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
     done = {(row["seed"], row["size"], row["explored"]) for row in rows}
     for seed, size in ((seed, size) for size in given.sizes for seed in given.seeds):
         if (seed, size, given.explored) not in done:
-            rows.append(measure(seed, size, given.explored))
+            rows.append(measure(seed, size, given.explored, given.penalties))
             with given.out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
     show(rows, given.explored)

@@ -1,6 +1,6 @@
 """What Amazon Baby teaches a tower for Amazon Sports: validation recall@20 by epoch and by share of Sports' shoppers.
 
-    PYTHONPATH=benchmarks/models python benchmarks/models/warm_start.py --out /tmp/warm_start.jsonl
+    python benchmarks/models/warm_start.py --out /tmp/warm_start.jsonl
 
 Both shops' texts (Baby: titles of half of the items; Sports: keywords) are encoded by the same MiniLM; an item without
 text takes the mean of its text neighbours. A share of the shoppers is fitted on; everyone judged has a history. A tenth
@@ -102,7 +102,7 @@ class Judged:
         }
 
 
-def _recall(scores, users: np.ndarray, seen: sp.csr_matrix, relevant: sp.csr_matrix) -> float:  # type: ignore[no-untyped-def]
+def _recall(scores, users: np.ndarray, seen: sp.csr_matrix, relevant: sp.csr_matrix) -> float:
     return float(per_user(rank_all(scores, users, seen, k=20), relevant, [20])["recall@20"].mean())
 
 

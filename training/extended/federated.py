@@ -51,7 +51,7 @@ class FederatedSettings(BaseModel):
     """Passes a client makes over its shoppers in a round."""
     batch_size: int = Field(256, ge=1)
     """Shoppers a step."""
-    learning_rate: float = Field(1.0, gt=0)
+    learning_rate: float = Field(10.0, gt=0)
     """Step size of the clients' SGD."""
     server_rate: float = Field(1.0, gt=0)
     """What the server multiplies the averaged change with; 1 takes the average itself."""

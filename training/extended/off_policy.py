@@ -51,7 +51,7 @@ class OffPolicySettings(BaseModel):
 
     objective: Objective = "dr"
     """What is maximised: clicks, ips, clipped, snips, dr or model."""
-    l2: tuple[float, ...] = (0.01, 0.1)
+    l2: list[float] = Field([0.01, 0.1], min_length=1)
     """Weight penalties to choose from, by the lower end of the clipped estimate on rows that are kept aside."""
     cap: float = Field(30.0, gt=0)
     """Largest weight that `clipped`, and the choice among penalties, count."""

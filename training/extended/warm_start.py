@@ -8,7 +8,7 @@ item's own vector stays behind, there is no such item in the other shop.
     logit(u, i) = u · unit(z_i) / τ + ρ log(1 + deg_i)                  u as in `history_softmax`
 
 keep is 0 for items without interactions, and in training for a random share, so that content learns to stand alone.
-`transfer` works for any module whose item-bound parameters are named, `training.gat.Gat` too.
+`transfer` takes any module; what belongs to the items of one shop is named and left.
 """
 
 from __future__ import annotations
