@@ -105,7 +105,7 @@ def build_index(items: Floats, queries: Floats, num_candidates: int, settings: I
 
 def shopper_vectors(work: Path, refit: dict[str, Any], settings: IndexSettings) -> Floats:
     """(m, dim) vectors of up to `settings.shoppers` shoppers with a past, as the user tower computes them."""
-    interactions = load_interactions(work)
+    interactions = load_interactions(work).within(refit["splits"])
     everyone = histories(past_of(interactions), now=int(refit["as_of"]), length=int(refit["history_length"]))
     able = np.flatnonzero(everyone.mask.any(axis=1))
     if not len(able):

@@ -27,7 +27,7 @@ from service.bundle.signatures import FUSION
 from service.bundle.store import activate, active_version
 from service.bundle.writer import Draft, new_bundle
 from service.errors import BundleError, BundleMissingError, InputError, StageError
-from training.dataset import RELATIONS, load_interactions, load_relation
+from training.dataset import RELATIONS, STORED, load_interactions, load_relation
 from training.histories import past_of
 from training.stage import StageRecord, require
 
@@ -152,7 +152,7 @@ def _add_model(draft: Draft, work: Path) -> None:
     for name in ("look", "meaning"):
         draft.array(name, _floats(work / "fusion" / f"{name}.npy"))
     for name in RELATIONS:
-        relation = load_relation(work / "graphs" / f"{name}.npz")
+        relation = load_relation(work / ("graphs" if name in STORED else "refit") / f"{name}.npz")
         draft.array(f"graph.{name}.neighbors", relation.neighbors)
         draft.array(f"graph.{name}.weights", relation.weights)
     for name in _models(work):
@@ -162,10 +162,11 @@ def _add_model(draft: Draft, work: Path) -> None:
 
 
 def _add_shoppers(draft: Draft, work: Path) -> dict[str, Any]:
-    """Every shopper's past, the test split's days included; the manifest's sizes."""
+    """Every shopper's past, as far as the model was fitted on it; the manifest's sizes."""
     users = pl.read_parquet(work / "ingest" / "users.parquet")["user_id"]
     draft.strings("user_ids", IdTable.of(users))
-    interactions = load_interactions(work)
+    refit = json.loads((work / "refit" / "refit.json").read_text())
+    interactions = load_interactions(work).within(refit["splits"])
     past = past_of(interactions)
     draft.array("history_offsets", past.offsets)
     draft.array("history_items", past.items)

@@ -15,13 +15,15 @@ from service.onnx_model import OnnxModel
 
 SMALLEST = 32
 """Candidates of the smallest shape bucket."""
+LOWEST = -1e4
+"""Retrieval score of a padded candidate."""
 
 
 class Reranker:
     """The bundle's re-ranker.
 
-    Candidates are padded with zeros to one of a few shapes (C), because onnxruntime plans its memory a shape. That
-    is sound for a model that scores each candidate from the history and itself alone.
+    Candidates are padded to one of a few shapes (C), because onnxruntime plans its memory a shape. A padded one has
+    no edges and the lowest score, with which it counts for nothing beside the others.
     """
 
     def __init__(self, bundle: Bundle, *, most_candidates: int) -> None:
@@ -35,17 +37,17 @@ class Reranker:
         b, n = self._bundle, len(candidates.rows)
         size = next((bucket for bucket in self.buckets if bucket >= n), n)
 
-        def padded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        def padded(values: npt.NDArray[np.float32], fill: float = 0.0) -> npt.NDArray[np.float32]:
             """(n, ...) to (1, size, ...)."""
             if n == size:
                 return values[None]
-            out = np.zeros((1, size, *values.shape[1:]), np.float32)
+            out = np.full((1, size, *values.shape[1:]), fill, np.float32)
             out[0, :n] = values
             return out
 
         feeds = {
             "candidate_vectors": padded(b.item_vectors[candidates.rows]),
-            "candidate_scores": padded(candidates.scores),
+            "candidate_scores": padded(candidates.scores, LOWEST),
             "candidate_popularity": padded(b.popularity[candidates.rows]),
             "history_vectors": b.history_vectors[history.rows][None],
             "history_mask": history.mask[None],

@@ -5,9 +5,10 @@ from __future__ import annotations
 from training import cli
 from training.evaluate import EvaluateSettings
 from training.export_stage import ExportSettings, run_export
-from training.fit import FitSettings
 from training.fit_reranker import RerankSettings
-from training.stages import RefitSettings, run_evaluate, run_fit, run_refit
+from training.fit_settings import FitSettings
+from training.linear import LinearSettings
+from training.stages import ProtocolSettings, RefitSettings, run_evaluate, run_fit, run_refit
 
 app = cli.new_app("Fit, judge and export models. Every command is a stage of one work folder and skips what is done.")
 
@@ -16,7 +17,7 @@ cli.add_command(
     "fit",
     run_fit,
     text="Fit the graph-attention network and the re-ranker; the validation split chooses.",
-    settings={"": FitSettings, "rerank": RerankSettings},
+    settings={"": FitSettings, "linear": LinearSettings, "rerank": RerankSettings, "protocol": ProtocolSettings},
     flags={"work": cli.WORK},
 )
 cli.add_command(

@@ -88,8 +88,12 @@ class Dataset:
     """Relation name -> item graph of that edge type."""
 
 
-RELATIONS: tuple[str, ...] = ("text_knn", "image_knn", "co_purchase")
-"""Edge types that the GAT and the re-ranker see, in this order."""
+STORED: tuple[str, ...] = ("text_knn", "image_knn", "co_purchase")
+"""Edge types that the `graphs` stage has made."""
+LINEAR = "linear"
+"""The edge type that every fit makes of the interactions it is given (`linear.py`)."""
+RELATIONS: tuple[str, ...] = (*STORED, LINEAR)
+"""Edge types that the re-ranker sees, in this order."""
 
 
 def load_interactions(work: Path) -> Interactions:
@@ -121,17 +125,21 @@ def load_dataset(work: Path) -> Dataset:
     return Dataset(
         interactions=load_interactions(work),
         content=np.concatenate(content, axis=1),
-        relations={name: load_relation(graphs / f"{name}.npz") for name in RELATIONS},
+        relations={name: load_relation(graphs / f"{name}.npz") for name in STORED},
     )
 
 
-def relation_matrix(relation: Relation) -> sp.csr_matrix:
-    """Symmetric-normalised adjacency (items, items) of a constant-degree graph: max(A, Aᵀ), then D^-1/2 A D^-1/2."""
+def relation_matrix(relation: Relation, *, weighted: bool = True) -> sp.csr_matrix:
+    """Symmetric-normalised adjacency (items, items) of a constant-degree graph: max(A, Aᵀ), then D^-1/2 A D^-1/2.
+
+    Without weights every edge counts 1.
+    """
     n, degree = relation.neighbors.shape
     rows = np.repeat(np.arange(n), degree)
     cols, weights = relation.neighbors.ravel(), relation.weights.ravel()
     kept = (cols >= 0) & (weights > 0)
-    matrix = sp.csr_matrix((weights[kept], (rows[kept], cols[kept])), (n, n))
+    values = weights[kept] if weighted else np.ones(int(kept.sum()), np.float32)
+    matrix = sp.csr_matrix((values, (rows[kept], cols[kept])), (n, n))
     matrix = matrix.maximum(matrix.T)
     total = np.asarray(matrix.sum(1)).ravel()
     scale = sp.diags(1.0 / np.sqrt(np.maximum(total, 1e-12)))

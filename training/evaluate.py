@@ -40,6 +40,7 @@ def judge(
     settings: EvaluateSettings,
     *,
     num_candidates: int,
+    protocol: str,
 ) -> tuple[Evaluation, Details]:
     """Rank every item for each warm shopper with held-out items that are new to him; `known` is masked.
 
@@ -67,10 +68,6 @@ def judge(
         for model, metrics in details.items()
     }
     served = means.pop("served", {})
-    protocol = (
-        "full ranking of all items for warm shoppers; items of the training and validation splits masked; "
-        "fitted on training and validation, settings chosen on validation, judged once on the test split"
-    )
     return Evaluation(protocol=protocol, users=len(users), metrics=served, baselines=means), details
 
 

@@ -15,10 +15,14 @@ from service.bundle.manifest import OnnxModel
 from service.bundle.native import open_session
 from service.bundle.signatures import signatures
 from service.errors import StageError
+from training.reranker import NEGATIVE
 
 OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference between onnxruntime and torch that an export may show."""
+
+PADDED_CASE = 4
+"""Which of the re-ranker's cases has padded candidates."""
 
 Inputs = dict[str, Tensor]
 
@@ -102,7 +106,7 @@ def history_cases(vectors: Tensor, *, length: int, seed: int) -> list[Inputs]:
 def reranker_cases(
     item_vectors: Tensor, history_vectors: Tensor, popularity: Tensor, *, num_relations: int, length: int, seed: int
 ) -> list[Inputs]:
-    """Every history case with candidates: many, one, cold ones, and without any edge."""
+    """Every history case with candidates: many, one, cold ones, without any edge, and padded ones."""
     generator = torch.Generator().manual_seed(seed + 1)
     cases = []
     for index, history in enumerate(history_cases(history_vectors, length=length, seed=seed)):
@@ -111,10 +115,13 @@ def reranker_cases(
         rows = torch.randint(0, len(item_vectors), (batch, count), generator=generator)
         edges = torch.rand((batch, count, padded, num_relations), generator=generator)
         edges = edges * (edges > 0.9) * (index != 2) * history["history_mask"][:, None, :, None]
+        scores = torch.randn((batch, count), generator=generator)
+        if index == PADDED_CASE:
+            scores[:, count // 2 :], edges[:, count // 2 :] = NEGATIVE, 0.0
         cases.append(
             {
                 "candidate_vectors": item_vectors[rows],
-                "candidate_scores": torch.randn((batch, count), generator=generator),
+                "candidate_scores": scores,
                 "candidate_popularity": popularity[rows] * (index != 3),
                 **history,
                 "edges": edges,

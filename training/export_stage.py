@@ -43,7 +43,7 @@ def run_export(settings: ExportSettings, work: Path) -> None:
         if stage.fresh:
             return
         recipe = read_recipe(work)
-        dim, relations = recipe.fit.dim, len(RELATIONS)
+        relations = len(RELATIONS)
         item_vectors, history_vectors, popularity, fused = (
             torch.from_numpy(np.load(path, allow_pickle=False))
             for path in (
@@ -53,6 +53,7 @@ def run_export(settings: ExportSettings, work: Path) -> None:
                 fusion / "fused.npy",
             )
         )
+        dim = item_vectors.shape[1]
         length, seed = recipe.fit.history_length, settings.seed
         models: dict[str, OnnxModel] = {}
         models[USER_TOWER] = export(
@@ -64,7 +65,7 @@ def run_export(settings: ExportSettings, work: Path) -> None:
             num_relations=relations,
         )
         models[RERANKER] = export(
-            load_reranker(work, dim=dim),
+            load_reranker(work),
             RERANKER,
             stage.out / f"{RERANKER}.onnx",
             reranker_cases(

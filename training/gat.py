@@ -5,23 +5,24 @@ An item starts from content and, where it is known, an identity of its own:
     e_i = keep_i · ID_i + W c_i                        c: content (n, c); keep is 0 for cold items, and for a
                                                        random share of items in training, so one network serves both
 
-One attention layer a relation r (text, image, co-purchase), each on its own edges, keeps the edges' prior Â and the
+One attention layer a relation r (text, image, linear ...), each on its own edges, keeps the edges' prior Â and the
 identity of the values; attention only re-weights (queries and keys, H heads averaged):
 
     α_ij = Â_ij · exp(s_h tanh(q_i · k_j / √d_h)) / Σ_j' Â_ij' exp(...) · Σ_j' Â_ij'
-    h_i  = e_i + Σ_r g_r Σ_j mean_h(α_ij) e_j
+    n_i  = Σ_r g_r Σ_j mean_h(α_ij) e_j
 
 s starts at 0, where the layer is exactly the degree-normalised propagation of LightGCN (He et al. 2020,
 arXiv:2002.02126): attention has to earn what it changes. Feature transforms are left out of the values because they
 hurt in collaborative filtering (the same paper); the attention form follows GAT (Veličković et al. 2018,
 arXiv:1710.10903).
 
-One user-item round trip carries behaviour, and a shopper is the aggregate of the history, without an ID, so a new
-shopper is served as soon as there is one event:
+T user-item round trips carry behaviour, their results averaged as in LightGCN; n counts κ times on the way and once
+more at the candidate. A shopper is the aggregate of the history, without an ID, so a new one is served as soon as there
+is one event:
 
-    z_i = h_i + b · (R̂ᵀ R̂ h)_i                         R̂ = D_u^-1/2 R D_i^-1/2
-    u   = unit( Σ_{j in history} deg_j^-a · unit(z_j) )
-    logit(u, i) = u · unit(z_i) / τ + ρ log(p_i + ε)   p: recency-weighted popularity
+    i⁰ = e + κ n,   iᵗ⁺¹ = R̂ᵀ R̂ iᵗ,   m = mean_t iᵗ     R̂ = D_u^-1/2 R D_i^-1/2
+    u   = unit( Σ_{j in history} (1 + deg_j)^-a m_j )
+    logit(u, i) = u · unit(m_i + n_i) / τ + ρ log(p_i + ε)     p: recency-weighted popularity
 
 Shapes: n items, m users, d width, H heads, E edges.
 """
@@ -45,12 +46,15 @@ class RelationAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.head_dim = head_dim
-        self.query = nn.Linear(dim, heads * head_dim, bias=False)
-        self.key = nn.Linear(dim, heads * head_dim, bias=False)
-        self.sharpness = nn.Parameter(torch.zeros(heads))
+        if heads:
+            self.query = nn.Linear(dim, heads * head_dim, bias=False)
+            self.key = nn.Linear(dim, heads * head_dim, bias=False)
+            self.sharpness = nn.Parameter(torch.zeros(heads))
 
     def attention(self, edges: Pattern, x: Tensor) -> Tensor:
-        """α averaged over heads, for each edge: (n, d) -> (E,)."""
+        """α averaged over heads, for each edge: (n, d) -> (E,). Without heads it is the prior."""
+        if not self.heads:
+            return edges.prior
         q, k = self.query(x), self.key(x)
         mass = edges.row_sums(edges.prior)
         total = torch.zeros_like(edges.prior)
@@ -72,41 +76,56 @@ class Gat(nn.Module):
     """The item network; see the module's docstring."""
 
     def __init__(
-        self, *, num_items: int, content_dim: int, dim: int, num_relations: int, heads: int, head_dim: int
+        self,
+        *,
+        num_items: int,
+        content_dim: int,
+        dim: int,
+        gains: Sequence[float],
+        heads: int,
+        head_dim: int,
+        rounds: int = 2,
     ) -> None:
+        """`gains` are where g starts, one a relation; `rounds` is T; with `heads` 0 there is no attention."""
         super().__init__()
-        self.identity = nn.Parameter(torch.randn(num_items, dim) * 0.05)
+        self.rounds = rounds
+        self.identity = nn.Parameter(torch.randn(num_items, dim) * 0.1)
         self.content = nn.Linear(content_dim, dim, bias=False)
         nn.init.normal_(self.content.weight, std=0.1)
-        self.layers = nn.ModuleList(RelationAttention(dim, heads, head_dim) for _ in range(num_relations))
-        self.gain = nn.Parameter(torch.ones(num_relations))
-        self.behaviour_gain = nn.Parameter(torch.ones(()))
+        self.layers = nn.ModuleList(RelationAttention(dim, heads, head_dim) for _ in gains)
+        self.gain = nn.Parameter(torch.tensor(list(gains)))
+        self.hop = nn.Parameter(torch.tensor(3.0))
         self.degree_exponent = nn.Parameter(torch.tensor(0.5))
         self.popularity_gain = nn.Parameter(torch.tensor(0.7))
 
     def items(
         self, content: Tensor, keep: Tensor, relations: Sequence[Pattern], user_item: Pattern, *, scale: float = 1.0
-    ) -> Tensor:
-        """z: content (n, c), keep (n, 1) in {0, 1}, relations over (n, n), user_item R̂ over (m, n) -> (n, d).
+    ) -> tuple[Tensor, Tensor]:
+        """Items as candidates, m + n, and as events, m: both (n, d).
 
-        `scale` multiplies the content part: 0 gives the behaviour-only view of the same network.
+        content (n, c), keep (n, 1) in {0, 1}, relations over (n, n), user_item R̂ over (m, n). `scale` multiplies the
+        content part: 0 gives the behaviour-only view of the same network.
         """
         e = keep * self.identity + scale * self.content(content)
-        h: Tensor = e
+        near = torch.zeros_like(e)
         for layer, gain, edges in zip(self.layers, self.gain, relations, strict=True):
-            h = h + gain * layer(edges, e)
-        users = aggregate(user_item, user_item.prior, h)
-        back = aggregate_back(user_item, users)
-        return h + self.behaviour_gain * back
+            near = near + gain * layer(edges, e)
+        trip = e + self.hop * near
+        total = trip
+        for _ in range(self.rounds):
+            trip = aggregate_back(user_item, aggregate(user_item, user_item.prior, trip))
+            total = total + trip
+        events = total / (self.rounds + 1)
+        return events + near, events
 
     def history_weight(self, degree: Tensor) -> Tensor:
         """How much one event of an item counts: training interactions (n,) -> (n,)."""
         return torch.exp(-self.degree_exponent * torch.log1p(degree))
 
-    def shoppers(self, z: Tensor, degree: Tensor, history: Pattern) -> Tensor:
-        """Unit user vectors: z (n, d), degree (n,), history over (m, n) -> (m, d); zero where a history is empty."""
-        events = F.normalize(z, dim=1) * self.history_weight(degree)[:, None]
-        return F.normalize(aggregate(history, history.prior, events), dim=1)
+    def shoppers(self, events: Tensor, degree: Tensor, history: Pattern) -> Tensor:
+        """Unit user vectors: events (n, d), degree (n,), history over (m, n) -> (m, d); zero for an empty history."""
+        weighted = events * self.history_weight(degree)[:, None]
+        return F.normalize(aggregate(history, history.prior, weighted), dim=1)
 
     def prior(self, log_popularity: Tensor) -> Tensor:
         """The popularity part of the logit: (n,) -> (n,)."""

@@ -1,9 +1,13 @@
 """The stages of `plotpointe-train`: fit, evaluate, refit; export is in `export_stage.py`.
 
-fit       on the training split; the validation split chooses epochs and decay and labels the re-ranker's candidates
+fit       on the training split; the validation split chooses epochs and decay; the re-ranker learns from interactions
+          that its first stage has not seen
 evaluate  the same settings fitted on training and validation, judged once on the test split beside the baselines
 refit     the same settings fitted on every interaction: what is published
 export    ONNX models of the refit, each held against torch
+
+Where only the training split may be fitted on (`--train-only`, the protocol of the papers), evaluate and refit take the
+tables that fit has left.
 """
 
 from __future__ import annotations
@@ -13,23 +17,43 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from safetensors.torch import load_file, save_file
 
 from service.neighborhood import Relation
-from training.dataset import RELATIONS, TEST, TRAIN, VALIDATION, Dataset, load_dataset
+from training.dataset import RELATIONS, STORED, TEST, TRAIN, VALIDATION, Dataset, Interactions, load_dataset
 from training.evaluate import EvaluateSettings, judge, page
-from training.fit import Curve, FitSettings, Tables, choose_decay, fit_gat
-from training.fit_reranker import FirstStage, RerankSettings, fit_reranker
+from training.evaluation.protocols import inner_split
+from training.fit import Curve, fit_members
+from training.fit_reranker import FirstStage, RerankCurve, RerankSettings, fit_reranker
+from training.fit_settings import FitSettings
+from training.linear import LinearSettings, linear_graph
 from training.reranker import Reranker
 from training.stage import Stage, open_stage, require
+from training.tables import Tables, choose_decay, load_tables, save_tables
 from training.threads import torch_threads
 
-VERSION = 1
+VERSION = 2
+
+
+class ProtocolSettings(BaseModel):
+    """What may be fitted on, and what the re-ranker learns from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    train_only: bool = False
+    """Fit on the training split alone, to the end: the protocol of the papers. Else a model is judged fitted on
+    training and validation, and published fitted on everything."""
+    labels: Literal["validation", "inner"] = "validation"
+    """What the re-ranker learns from: the validation split, or interactions of the training split that are hidden from
+    a first stage of its own."""
+    inner_share: float = Field(0.2, gt=0, lt=1)
+    """Share of each shopper's training items that is hidden, with inner labels."""
 
 
 class Recipe(BaseModel):
@@ -37,10 +61,16 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     fit: FitSettings
+    linear: LinearSettings
     rerank: RerankSettings
+    protocol: ProtocolSettings
     epochs: int
     decay_per_day: float
     reranker_epochs: int
+
+    def published(self) -> tuple[int, ...]:
+        """The splits that the published model is fitted on."""
+        return (TRAIN,) if self.protocol.train_only else (TRAIN, VALIDATION, TEST)
 
 
 class RefitSettings(BaseModel):
@@ -52,86 +82,88 @@ class RefitSettings(BaseModel):
 class _FitStageSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     fit: FitSettings
+    linear: LinearSettings
     rerank: RerankSettings
+    protocol: ProtocolSettings
 
 
-def run_fit(settings: FitSettings, rerank: RerankSettings, work: Path) -> None:
+def run_fit(
+    settings: FitSettings, linear: LinearSettings, rerank: RerankSettings, protocol: ProtocolSettings, work: Path
+) -> None:
     """Fit on the training split, choose on the validation split, and fit the re-ranker."""
-    with open_stage(
-        work,
-        "fit",
-        version=VERSION,
-        inputs=_inputs(work),
-        settings=_FitStageSettings(fit=settings, rerank=rerank),
-    ) as stage:
+    whole = _FitStageSettings(fit=settings, linear=linear, rerank=rerank, protocol=protocol)
+    with open_stage(work, "fit", version=VERSION, inputs=_inputs(work), settings=whole) as stage:
         if stage.fresh:
             return
         dataset = load_dataset(work)
         train, validation = (dataset.interactions.within([split]) for split in (TRAIN, VALIDATION))
-        with _bar("fit") as (progress, task):
-            fit, curve = fit_gat(
-                dataset,
-                train,
-                settings,
-                validation=validation,
-                checkpoint=stage.scratch / "epochs",
-                on_epoch=lambda done, most, curve: _show(progress, task, done, most, curve),
+        tables, curve = _fitted(stage, dataset, train, settings, linear, label="fit", validation=validation)
+        decay = choose_decay(tables, train, validation, settings.history_length)
+        tables = tables.decaying(decay)
+        if protocol.train_only:
+            save_tables(stage.out, tables)
+        known, labels, first = train, validation, tables
+        if protocol.labels == "inner":
+            known, labels = inner_split(train, share=protocol.inner_share, seed=settings.seed, latest=decay > 0)
+            first, _ = _fitted(
+                stage, dataset, known, settings, linear, label="fit for the re-ranker", epochs=curve.best_epochs
             )
-        decay = choose_decay(fit, validation)
-        first = FirstStage.of(fit.tables(decay), _relations(dataset), train, length=settings.history_length)
+            first = first.decaying(decay)
         with _bar("re-ranker") as (progress, task), torch_threads(1):
             reranker, rerank_curve = fit_reranker(
-                first,
-                validation,
-                train,
+                FirstStage.of(first, _stored(dataset), known, length=settings.history_length),
+                labels,
+                known,
                 rerank,
                 on_epoch=lambda done, most: progress.update(task, completed=done, total=most),
             )
         recipe = Recipe(
-            fit=settings,
-            rerank=rerank,
-            epochs=curve.best_epochs,
-            decay_per_day=decay,
-            reranker_epochs=rerank_curve.best_epochs,
+            **dict(whole), epochs=curve.best_epochs, decay_per_day=decay, reranker_epochs=rerank_curve.best_epochs
         )
         (stage.out / "recipe.json").write_text(recipe.model_dump_json(indent=2))
         save_file(reranker.state_dict(), stage.out / "reranker.safetensors")
-        (stage.out / "curves.json").write_text(
-            json.dumps(
-                {
-                    "loss": curve.loss,
-                    "validation_recall_at_20": curve.recall_at_20,
-                    "reranker_recall_at_20": rerank_curve.recall_at_20,
-                },
-                indent=1,
-            )
-        )
-        stage.count(
-            epochs=curve.best_epochs,
-            epoch_seconds=float(np.mean(curve.seconds)),
-            validation_recall_at_20=max(curve.recall_at_20),
-            reranker_epochs=rerank_curve.best_epochs,
-            reranked_recall_at_20=max(rerank_curve.recall_at_20),
-        )
+        _write_curves(stage, curve, rerank_curve)
+
+
+def _write_curves(stage: Stage, curve: Curve, rerank_curve: RerankCurve) -> None:
+    described = {
+        "loss": curve.loss,
+        "validation_recall_at_20": curve.recall_at_20,
+        "seconds": curve.seconds,
+        "reranker_retrieval_recall_at_20": rerank_curve.retrieval,
+        "reranker_recall_at_20": rerank_curve.recall_at_20,
+    }
+    (stage.out / "curves.json").write_text(json.dumps(described, indent=1))
+    stage.count(
+        epochs=curve.best_epochs,
+        epoch_seconds=float(np.mean(curve.seconds)),
+        validation_recall_at_20=max(curve.recall_at_20),
+        reranker_epochs=rerank_curve.best_epochs,
+        reranked_recall_at_20=max(rerank_curve.retrieval, *rerank_curve.recall_at_20),
+    )
 
 
 def run_evaluate(settings: EvaluateSettings, work: Path) -> None:
-    """Judge the recipe on the test split, once, beside the baselines."""
+    """Judge the recipe on the test split, once, beside the baselines; on validation where there is no test."""
     inputs = _inputs(work) | {"fit": require(work, "fit")}
     with open_stage(work, "evaluate", version=VERSION, inputs=inputs, settings=settings) as stage:
         if stage.fresh:
             return
         dataset, recipe = load_dataset(work), read_recipe(work)
-        known = dataset.interactions.within([TRAIN, VALIDATION])
-        tables = _fit_by_recipe(stage, dataset, [TRAIN, VALIDATION], recipe, "fit for the test")
-        first = FirstStage.of(tables, _relations(dataset), known, length=recipe.fit.history_length)
+        held_out = dataset.interactions.within([TEST])
+        judged = TEST if len(held_out) else VALIDATION
+        splits = [TRAIN] if recipe.protocol.train_only or judged == VALIDATION else [TRAIN, VALIDATION]
+        known = dataset.interactions.within(splits)
+        tables = _by_recipe(stage, work, dataset, splits, recipe, "fit for the test")
+        first = FirstStage.of(tables, _stored(dataset), known, length=recipe.fit.history_length)
         evaluation, details = judge(
             first,
-            load_reranker(work, dim=recipe.fit.dim),
+            load_reranker(work),
             known,
-            dataset.interactions.within([TEST]),
+            dataset.interactions.within([judged]),
             settings,
             num_candidates=recipe.rerank.num_candidates,
+            protocol=protocol_of(splits, judged),
         )
         (stage.out / "evaluation.json").write_text(evaluation.model_dump_json(indent=2))
         (stage.out / "metrics.json").write_text(json.dumps(details, indent=1))
@@ -141,21 +173,32 @@ def run_evaluate(settings: EvaluateSettings, work: Path) -> None:
         stage.count(users=evaluation.users, **{k.replace("@", "_at_"): v for k, v in evaluation.metrics.items()})
 
 
+def protocol_of(splits: list[int], judged: int) -> str:
+    """How a model was judged, in words."""
+    names = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}
+    fitted = " and ".join(names[split] for split in splits)
+    once = "judged once on the test split" if judged == TEST else "judged on the validation split: there is no test"
+    return (
+        f"full ranking of all items for warm shoppers; items of {fitted} masked; fitted on {fitted}, "
+        f"settings chosen on validation, {once}"
+    )
+
+
 def run_refit(settings: RefitSettings, work: Path) -> None:
-    """Fit the recipe on every interaction."""
+    """Fit the recipe on every interaction, or take what `fit` has left where it may see the training split alone."""
     inputs = _inputs(work) | {"fit": require(work, "fit")}
     with open_stage(work, "refit", version=VERSION, inputs=inputs, settings=settings) as stage:
         if stage.fresh:
             return
         dataset, recipe = load_dataset(work), read_recipe(work)
-        tables = _fit_by_recipe(stage, dataset, [TRAIN, VALIDATION, TEST], recipe, "refit")
-        for name in ("item_vectors", "history_vectors", "behaviour", "popularity"):
-            np.save(stage.out / f"{name}.npy", getattr(tables, name), allow_pickle=False)
+        splits = list(recipe.published())
+        save_tables(stage.out, _by_recipe(stage, work, dataset, splits, recipe, "refit"))
         described = {
-            "decay_per_day": tables.decay_per_day,
-            "as_of": dataset.interactions.as_of(),
+            "decay_per_day": recipe.decay_per_day,
+            "as_of": dataset.interactions.within(splits).as_of(),
             "history_length": recipe.fit.history_length,
             "num_candidates": recipe.rerank.num_candidates,
+            "splits": splits,
         }
         (stage.out / "refit.json").write_text(json.dumps(described, indent=1))
 
@@ -165,9 +208,9 @@ def read_recipe(work: Path) -> Recipe:
     return Recipe.model_validate_json((require(work, "fit") / "recipe.json").read_bytes())
 
 
-def load_reranker(work: Path, *, dim: int) -> Reranker:
+def load_reranker(work: Path) -> Reranker:
     """The re-ranker that `fit` left."""
-    model = Reranker(dim=dim, num_relations=len(RELATIONS))
+    model = Reranker(num_relations=len(RELATIONS))
     model.load_state_dict(load_file(require(work, "fit") / "reranker.safetensors"))
     return model.eval()
 
@@ -176,22 +219,42 @@ def _inputs(work: Path) -> dict[str, Path]:
     return {name: require(work, name) for name in ("ingest", "split", "lexical_embeddings", "fusion", "graphs")}
 
 
-def _relations(dataset: Dataset) -> tuple[Relation, ...]:
-    return tuple(dataset.relations[name] for name in RELATIONS)
+def _stored(dataset: Dataset) -> tuple[Relation, ...]:
+    return tuple(dataset.relations[name] for name in STORED)
 
 
-def _fit_by_recipe(stage: Stage, dataset: Dataset, splits: list[int], recipe: Recipe, label: str) -> Tables:
+def _by_recipe(stage: Stage, work: Path, dataset: Dataset, splits: list[int], recipe: Recipe, label: str) -> Tables:
+    if splits == [TRAIN] and recipe.protocol.train_only:
+        return load_tables(require(work, "fit"), recipe.decay_per_day)
+    known = dataset.interactions.within(splits)
+    tables, _ = _fitted(stage, dataset, known, recipe.fit, recipe.linear, label=label, epochs=recipe.epochs)
+    return tables.decaying(recipe.decay_per_day)
+
+
+def _fitted(
+    stage: Stage,
+    dataset: Dataset,
+    known: Interactions,
+    settings: FitSettings,
+    linear: LinearSettings,
+    *,
+    label: str,
+    validation: Interactions | None = None,
+    epochs: int | None = None,
+) -> tuple[Tables, Curve]:
     with _bar(label) as (progress, task):
-        fit, _ = fit_gat(
+        progress.update(task, description="linear graph")
+        graph = linear_graph(known.matrix(), dataset.relations, linear)
+        return fit_members(
             dataset,
-            dataset.interactions.within(splits),
-            recipe.fit,
-            validation=None,
-            epochs=recipe.epochs,
-            checkpoint=stage.scratch / "epochs",
+            known,
+            settings,
+            graph,
+            validation=validation,
+            epochs=epochs,
+            checkpoint=stage.scratch / label.replace(" ", "-"),
             on_epoch=lambda done, most, curve: _show(progress, task, done, most, curve),
         )
-    return fit.tables(recipe.decay_per_day)
 
 
 @contextmanager

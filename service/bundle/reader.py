@@ -56,9 +56,10 @@ class Bundle:
     history_vectors: npt.NDArray[np.float32]
     """(items, dim) an item as an event of a shopper's history."""
     look: npt.NDArray[np.float32]
-    """(items, 128) by image alone, zero rows where there is none; `meaning` by text, `behaviour` by interactions."""
+    """(items, 128) by image alone, zero rows where there is none; `meaning` by text."""
     meaning: npt.NDArray[np.float32]
     behaviour: npt.NDArray[np.float32]
+    """(items, dim) by interactions alone, zero rows where there are none."""
     relations: tuple[Relation, ...]
     user_ids: IdTable
     history_offsets: npt.NDArray[np.int64]
@@ -192,7 +193,7 @@ def _check_arrays(bundle: Bundle) -> None:
         "history_vectors": (bundle.history_vectors, vectors),
         "look": (bundle.look, content),
         "meaning": (bundle.meaning, content),
-        "behaviour": (bundle.behaviour, content),
+        "behaviour": (bundle.behaviour, vectors),
         "prices": (bundle.prices, ("<f4", (m.num_items,))),
         "popularity": (bundle.popularity, ("<f4", (m.num_items,))),
         "categories.codes": (bundle.categories.codes, ("<i4", (m.num_items,))),

@@ -61,8 +61,8 @@ def test_a_value_out_of_bounds_names_the_flag() -> None:
     ("arguments", "status", "said"),
     [
         (["fit", "--work", "nowhere"], 2, "error: nowhere/ingest: stage 'ingest' has not run in this work folder"),
-        (["fit", "--dim", "1"], 2, "error: --dim: Input should be greater than or equal to 8, got 1"),
-        (["fit", "--dim", "wide"], 2, "Invalid value for '--dim'"),
+        (["fit", "--width", "1"], 2, "error: --width: Input should be greater than or equal to 7, got 1"),
+        (["fit", "--width", "broad"], 2, "Invalid value for '--width'"),
         (["juggle"], 2, "No such command"),
     ],
 )
