@@ -23,6 +23,7 @@ from offline_jobs.array_types import BoolArray, FloatArray, IntArray
 from offline_jobs.co_bought import Interactions, read_interactions
 from offline_jobs.co_purchase import co_purchase
 from offline_jobs.compute import Device, resolve_compute
+from offline_jobs.given_graphs import given_graphs
 from offline_jobs.knn import Knn, nearest
 from service.errors import DataError
 from training.dataset import TRAIN
@@ -63,6 +64,9 @@ class GraphSettings(BaseModel):
     """Where exact neighbours are computed: cuda takes all items; auto uses it where there is one."""
     max_items_per_user: int = Field(200, ge=2)
     """Of a shopper with more training purchases only the last so many count for co-purchase."""
+    given: Path | None = None
+    """File with the nearest items by text and by image (.npz, see `given_graphs.py`), taken instead of the embeddings'
+    own."""
     seed: int = 0
     """Seed of the lists of the approximate search and of the items on which its recall is measured."""
 
@@ -73,6 +77,8 @@ def run_graphs(settings: GraphSettings, work: Path) -> None:
     A killed run keeps the relations that it finished.
     """
     inputs = {name: require(work, name) for name in INPUT_STAGES}
+    if settings.given is not None:
+        inputs["given"] = settings.given
     with open_stage(work, "graphs", version=VERSION, inputs=inputs, settings=settings) as stage:
         if stage.fresh:
             return
@@ -92,8 +98,11 @@ def run_graphs(settings: GraphSettings, work: Path) -> None:
             timestamp=bought.timestamp,
             split=bought.split,
         )
+        given = given_graphs(settings.given, inputs["ingest"] / "items.parquet") if settings.given else {}
         relations = {
-            name: _kept(stage, name, partial(_knn_of, inputs, name, len(x), settings, stage.scratch / name))
+            name: given[name]
+            if name in given
+            else _kept(stage, name, partial(_knn_of, inputs, name, len(x), settings, stage.scratch / name))
             for name in TABLES
         }
         relations["co_purchase"] = _kept(

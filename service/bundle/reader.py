@@ -59,7 +59,7 @@ class Bundle:
     """(items, 128) by image alone, zero rows where there is none; `meaning` by text."""
     meaning: npt.NDArray[np.float32]
     behaviour: npt.NDArray[np.float32]
-    """(items, dim) by interactions alone, zero rows where there are none."""
+    """(items, w) by interactions alone, zero rows where there are none."""
     relations: tuple[Relation, ...]
     user_ids: IdTable
     history_offsets: npt.NDArray[np.int64]
@@ -193,7 +193,7 @@ def _check_arrays(bundle: Bundle) -> None:
         "history_vectors": (bundle.history_vectors, vectors),
         "look": (bundle.look, content),
         "meaning": (bundle.meaning, content),
-        "behaviour": (bundle.behaviour, vectors),
+        "behaviour": (bundle.behaviour, ("<f4", (m.num_items, bundle.behaviour.shape[-1]))),
         "prices": (bundle.prices, ("<f4", (m.num_items,))),
         "popularity": (bundle.popularity, ("<f4", (m.num_items,))),
         "categories.codes": (bundle.categories.codes, ("<i4", (m.num_items,))),
