@@ -1,6 +1,6 @@
 """Click and ranking heads on logged slates of the generated shop, where the true preference is known.
 
-    python benchmarks/models/multi_task.py --seeds 5 --out var/bench/multi_task.json
+    python benchmarks/models/multi_task.py --seeds 5 --out var/bench/multi_task.jsonl
 
 The shop has planted tastes. A candidate, once looked at, is clicked with σ of -1.8, 2.6 in the cluster of the planted
 taste, 1.0 in a cluster of the same kind of thing, .8 times the item's hidden quality, and -.9 times the distance of
@@ -35,6 +35,8 @@ from training.extended.multi_task_export import export_multi_task, hard_cases
 from training.extended.multi_task_fit import MultiTaskSettings, fit_multi_task, judge_log, predict
 
 CANDIDATES, PLACES, TEST = 50, 10, 4000
+SLATES = (1000, 8000)
+"""Sizes of log to fit on, an eighth more to choose the epochs."""
 EXAMINATION = np.arange(1, PLACES + 1) ** -0.7
 ARMS: Mapping[str, Mapping[str, object]] = {
     "click alone": {"heads": "click"},
@@ -165,27 +167,32 @@ def described(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Fit every arm for every size of log and seed, and print means with intervals."""
+    """Fit every arm for every size of log and seed that `--out` lacks, and print means with intervals."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--slates", type=int, nargs="+", default=[1000, 8000])
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="one JSON line an arm; a run that was stopped goes on")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows: list[dict[str, object]] = []
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
+    done = {(row["arm"], row["slates"], row["seed"]) for row in rows}
     for seed in range(given.seeds):
-        world = requests(max(given.slates) * 9 // 8 + TEST, seed)
+        wanted = [("floor", 0), *((arm, slates) for slates in SLATES for arm in ARMS)]
+        if all((*each, seed) in done for each in wanted):
+            continue
+        world = requests(max(SLATES) * 9 // 8 + TEST, seed)
         test, rest = world.where(slice(0, TEST)), world.where(slice(TEST, None))
-        rows.append({"arm": "floor", "slates": 0, "seed": seed, **floor(test)})
-        for slates in given.slates:
-            train, validation = rest.where(slice(0, slates)), rest.where(slice(slates, slates * 9 // 8))
-            for arm, change in ARMS.items():
-                settings = MultiTaskSettings.model_validate({**change, "seed": seed})
-                rows.append({"arm": arm, "slates": slates, "seed": seed, **judge(settings, train, validation, test)})
-                print(json.dumps(rows[-1]), flush=True)
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(rows, indent=1))
+        for arm, slates in wanted:
+            if (arm, slates, seed) in done:
+                continue
+            if arm == "floor":
+                figures = floor(test)
+            else:
+                train, validation = rest.where(slice(0, slates)), rest.where(slice(slates, slates * 9 // 8))
+                figures = judge(MultiTaskSettings.model_validate({**ARMS[arm], "seed": seed}), train, validation, test)
+            rows.append({"arm": arm, "slates": slates, "seed": seed, **figures})
+            with given.out.open("a") as file:
+                print(json.dumps(rows[-1]), file=file)
     _print(rows)
 
 

@@ -1,8 +1,8 @@
 """SASRec on a work folder's split: what order, age, loss and likeness are worth, and the test beside simple models.
 
-python benchmarks/models/sasrec.py ablate --work WORK --variant both --variant order     one JSON line a variant
-python benchmarks/models/sasrec.py judge --work WORK --seeds 2                           the test split, once
-python benchmarks/models/sasrec.py sports                                                Amazon Sports' validation
+python benchmarks/models/sasrec.py ablate WORK --variant both --variant order    one JSON line a variant
+python benchmarks/models/sasrec.py judge WORK RUN --model ease --model sasrec    the test split, once
+python benchmarks/models/sasrec.py sports --variant order                        Amazon Sports' validation
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +22,11 @@ from published_splits import NUM_ITEMS, data_root
 
 from training.baselines import ease, item_knn, popularity
 from training.dataset import TEST, TRAIN, VALIDATION, Interactions, load_interactions
-from training.evaluation.judge import judge_model
-from training.evaluation.result import PerUser
-from training.evaluation.significance import compare, mean_of_seeds, table
+from training.evaluation.judge import Fitted, judge_model
+from training.evaluation.result import load_results, result_path, save_result
+from training.evaluation.significance import compare_run, table
 from training.extended.sasrec_fit import SasRecSettings, fit_sasrec
-from training.ranking_metrics import Scores, per_user, rank_all, to_find
+from training.ranking_metrics import per_user, rank_all, to_find
 
 DAY = 86_400
 VARIANTS: Mapping[str, Mapping[str, object]] = {
@@ -64,31 +64,42 @@ def ablate(work: Path, variant: Annotated[list[str], typer.Option()], epochs: in
 
 
 @app.command()
-def judge(work: Path, epochs: int, variant: str = "both", seeds: int = 2) -> None:
-    """Fit on training and validation for as many epochs as validation chose, and judge on the test beside others."""
+def judge(work: Path, run: Path, model: Annotated[list[str], typer.Option()], epochs: int = 11, seeds: int = 2) -> None:
+    """Fit popularity, item-knn, ease or sasrec on training and validation, and judge it on the test, once.
+
+    Validation chose `epochs`; what `run` has is not judged again. Then all of `run` is compared with EASE, shopper by
+    shopper.
+    """
     data = load_interactions(work)
     known, held_out = data.within([TRAIN, VALIDATION]), data.within([TEST])
-    counts = np.asarray(known.matrix().sum(0)).ravel().astype(np.float32)
-    models: dict[str, list[Scores]] = {
-        "popularity": [popularity(counts)],
-        "item-knn": [item_knn(known.matrix())],
-        "ease": [ease(known.matrix(), ridge=100.0)],
-        "sasrec": [],
+    matrix = known.matrix()
+    fits: Mapping[str, Callable[[int], Fitted]] = {
+        "popularity": lambda seed: Fitted(popularity(np.asarray(matrix.sum(0)).ravel().astype(np.float32))),
+        "item-knn": lambda seed: Fitted(item_knn(matrix)),
+        "ease": lambda seed: Fitted(ease(matrix, ridge=100.0)),
+        "sasrec": lambda seed: _sasrec(known, int(held_out.timestamp.min()), epochs, seed),
     }
-    now = int(held_out.timestamp.min())
-    for seed in range(seeds):
-        settings = SasRecSettings.model_validate({**VARIANTS[variant], "seed": seed})
-        fit, curve = fit_sasrec(known, settings, validation=None, epochs=epochs)
-        print(f"sasrec, seed {seed}: {sum(curve.seconds):.0f} s", flush=True)
-        models["sasrec"].append(fit.scores(now))
-    found: dict[str, PerUser] = {}
-    for name, each in models.items():
-        judged = [judge_model(name, name, s, known.matrix(), held_out.matrix(), dataset="", protocol="B") for s in each]
-        found[name] = mean_of_seeds([one for _, one in judged])
-        for result, _ in judged:
-            cells = (f"{metric} {e.mean:.4f} [{e.low:.4f}, {e.high:.4f}]" for metric, e in result.metrics.items())
-            print(f"{name:<12}{result.users} shoppers: " + ", ".join(cells), flush=True)
-    print(table(compare(found, "ease"), "ease"))
+    for name in model:
+        for seed in range(seeds if name == "sasrec" else 1):
+            if result_path(run, name, seed).exists():
+                continue
+            fitted = fits[name](seed)
+            result, each = judge_model(
+                name, name, fitted, matrix, held_out.matrix(), dataset="fashion-week", protocol="B", seed=seed
+            )
+            save_result(run, result, each)
+    for result in load_results(run):
+        cells = (f"{metric} {e.mean:.4f} [{e.low:.4f}, {e.high:.4f}]" for metric, e in result.metrics.items())
+        print(f"{result.model:<12}{result.seed:<3}{result.users} shoppers: " + ", ".join(cells), flush=True)
+    if result_path(run, "ease", 0).exists():
+        print(table(compare_run(run, "ease"), "ease"))
+
+
+def _sasrec(known: Interactions, now: int, epochs: int, seed: int) -> Fitted:
+    settings = SasRecSettings(seed=seed)
+    fit, curve = fit_sasrec(known, settings, validation=None, epochs=epochs)
+    size = sum(parameter.numel() for parameter in fit.model.parameters())
+    return Fitted(fit.scores(now), size, settings=settings.model_dump(), seconds=sum(curve.seconds))
 
 
 @app.command()
