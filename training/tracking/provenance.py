@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from training.stage import read_record, require
 
 
+@cache
 def code_version() -> str:
     """Version of plotpointe, with the commit where the code stands in a git checkout: `0.1.0+7ea49a6` (`-dirty`)."""
     here = Path(__file__).parent

@@ -89,8 +89,7 @@ def search(
 ) -> list[Trial]:
     """Run or take up a search in `folder` over the data with fingerprint `data`; returns its trials by number.
 
-    Raises InputError where the space is not one of `base`'s, or the folder holds another search, and StageError where
-    every trial failed.
+    Raises InputError where the space is not one of `base`'s, or the folder holds another search.
     """
     check_space(space, base)
     records = Records(folder)
@@ -114,20 +113,20 @@ def search(
             left.append(known.model_copy(update={"state": "running", "error": ""}))
     if left:
         _run(trial, left, records, settings, open_run)
-    done = [t for t in records.read_all() if t.number < settings.trials]
-    if not any(t.best for t in done):
-        errors = [t.error for t in done if t.error]
-        raise StageError(
-            f"every trial failed{f': {errors[0]}' if errors else ''}",
-            where=str(folder),
-            todo="Try the base settings by `plotpointe-train fit` first",
-        )
-    return done
+    return [t for t in records.read_all() if t.number < settings.trials]
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """The trial with the best validation recall@20 of any epoch; the first of equals."""
-    return max(trials, key=lambda t: (t.best.validation_recall_at_20 or 0.0) if t.best else -1.0)
+    """The trial with the best validation recall@20 of any epoch, the first of equals. StageError where all failed."""
+    judged = [(best.validation_recall_at_20 or 0.0, trial) for trial in trials if (best := trial.best) is not None]
+    if not judged:
+        errors = [trial.error for trial in trials if trial.error]
+        raise StageError(
+            f"every trial failed{f': {errors[0]}' if errors else ''}",
+            where="the search",
+            todo="Try the settings it starts from by `plotpointe-train fit` first",
+        )
+    return max(judged, key=lambda pair: pair[0])[1]
 
 
 def _run(
@@ -147,7 +146,11 @@ def _run(
         number = config["trial"]
         bound_memory(memory_mib)
         scratch[number].mkdir(parents=True, exist_ok=True)
-        curve = trial(chosen[number], report, scratch[number])
+        try:
+            curve = trial(chosen[number], report, scratch[number])
+        except Exception as error:
+            tune.report({"error": f"{type(error).__name__}: {error}"})
+            raise
         tune.report({"curve": [epoch.model_dump() for epoch in curve], "whole": True})
 
     with (

@@ -45,6 +45,9 @@ class Supervisor(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A trial's curve has grown: keep it, and say whether the trial goes on."""
         number = trial.config["trial"]
+        if "error" in result:  # it raises next
+            self._keep(number, error=result["error"])
+            return TrialScheduler.CONTINUE
         curve = tuple(Epoch(**epoch) for epoch in result["curve"])
         others = self._records.read_all()
         stopped = not result["whole"] and self._halving.stops(curve, number, others)
@@ -63,8 +66,7 @@ class Supervisor(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A trial has raised, or its process has died."""
         number = trial.config["trial"]
-        lines = str(trial.get_error() or "its process died").strip().splitlines()
-        self._keep(number, error=lines[-1])
+        self._keep(number, error=self._trials[number].error or "its process died")
         self._end(number, "failed")
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:

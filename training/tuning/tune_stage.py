@@ -74,6 +74,7 @@ def run_tune(
 
 def write_outcome(folder: Path, trials: Sequence[Trial]) -> None:
     """Leave best.json and leaderboard.json, and show the best five."""
+    chosen = FitSettings.model_validate(best_trial(trials).settings)
     judged = [(best, trial) for trial in trials if (best := trial.best) is not None]
     judged.sort(key=lambda pair: pair[0].validation_recall_at_20 or 0.0, reverse=True)
     board = [
@@ -88,7 +89,6 @@ def write_outcome(folder: Path, trials: Sequence[Trial]) -> None:
         for best, trial in judged
     ]
     write_whole(folder / "leaderboard.json", json.dumps(board, indent=1))
-    chosen = FitSettings.model_validate(best_trial(trials).settings)
     write_whole(folder / "best.json", chosen.model_dump_json(indent=1))
     lines = [f"{row['validation_recall_at_20']:.4f}  trial {row['trial']} ({row['state']})" for row in board[:5]]
     failed = sum(t.state == "failed" for t in trials)
