@@ -36,7 +36,7 @@ class Attention(_Frozen):
     relations: tuple[str, ...] = ()
     """Names of the edge types of the item graph."""
     gain: tuple[float, ...] = ()
-    """Learned weight of each relation; 1 is where learning starts."""
+    """Learned weight of each relation; at 1 it counts as much as its edges say."""
     sharpness: dict[str, tuple[float, ...]] = {}
     """Relation -> each head's learned sharpness: 0 averages all neighbors alike, far from 0 picks a few."""
     share_by_place: dict[str, tuple[float, ...]] = {}
@@ -89,7 +89,7 @@ def _gains(attention: Attention) -> list[Html]:
         return []
     alt = "Learned gain of each relation: " + ", ".join(f"{name} {gain:.3g}" for name, gain in values) + "."
     plot = plots.bars("attention-gain", alt, values, "gain", mark=1.0)
-    caption = "How much each kind of edge between items counts; learning started at 1 (dashed)."
+    caption = "How much each kind of edge between items counts; dashed is 1, as much as the graph itself says."
     numbers = table("Gain by relation", ("relation", "gain"), [(name, f"{gain:.3f}") for name, gain in values])
     return [figure("Weight of each relation", plot, caption, numbers)]
 

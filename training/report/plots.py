@@ -212,16 +212,12 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
 
 def _legend(axes: Axes) -> None:
     """Above the plot, two names a line."""
-    figure = axes.figure.get_figure(root=True)
-    if figure is not None:
-        figure.legend(loc="outside upper left", ncols=2, handletextpad=0.4, columnspacing=1.2)
+    axes.figure.get_figure(root=True).legend(loc="outside upper left", ncols=2, handletextpad=0.4, columnspacing=1.2)
 
 
 def _name_points(axes: Axes, points: Sequence[Point]) -> None:
     """Each name where it covers neither a point nor another name; left to the table where there is no such place."""
     figure = axes.figure.get_figure(root=True)
-    if figure is None:
-        return
     figure.draw_without_rendering()
     at = [axes.transData.transform((point.x, point.y)) for point in points]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in at]

@@ -45,5 +45,7 @@ def published_section(run: RunResults) -> Html:
     sources = [(one.model, figures(one.recall_at_20), figures(one.ndcg_at_20), one.source) for one, _ in theirs]
     head = ("model", "Recall@20", "NDCG@20", "source")
     beside = Html(f"<div class=card>{table(f'Published on {run.dataset}', head, sources, texts=(0, 3))}</div>")
-    lead = "Same data, same split, same metric. Papers seldom give intervals: a lead smaller than ours is no lead."
+    lead = (
+        "Same data, same split, same metric. Papers seldom give intervals, so a difference inside the whiskers is none."
+    )
     return section("published", TITLE, lead, shown, beside)

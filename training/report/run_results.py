@@ -135,7 +135,8 @@ class RunResults:
 
 def styles(models: Iterable[Judged]) -> dict[str, int]:
     """Model -> place in SERIES and MARKERS, at most as many as there are; first places are those of other plots."""
-    ours, theirs, out = [0, 2, 3, 4, 5, 1], [1, 5, 4, 3, 2, 0], {}
+    ours, theirs = [0, 2, 3, 4, 5, 1], [1, 5, 4, 3, 2, 0]
+    out: dict[str, int] = {}
     for model in models:
         free = [place for place in (theirs if model.is_baseline else ours) if place not in out.values()]
         out[model.name] = free[0]
