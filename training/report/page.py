@@ -35,7 +35,8 @@ nav{display:flex;flex-wrap:wrap;gap:4px 16px;margin:12px 0 0;font-size:15px}a{co
 figcaption{color:var(--soft);font-size:14px;margin-top:8px}ul{margin:6px 0;padding-left:20px}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:15px}
 caption{text-align:left;color:var(--soft);font-size:14px;padding-bottom:4px}
-td{overflow-wrap:anywhere}td,th{text-align:left;vertical-align:top;padding:5px 14px 5px 0;border-bottom:1px solid var(--line)}
+td{overflow-wrap:anywhere}
+td,th{text-align:left;vertical-align:top;padding:5px 14px 5px 0;border-bottom:1px solid var(--line)}
 thead th{font-weight:600;color:var(--soft);font-size:14px;vertical-align:bottom}
 tbody th{font-weight:400;min-width:8em;position:sticky;left:0;
 background:var(--card)}
