@@ -21,19 +21,19 @@ from training.extended.history_softmax import history_scores
 from training.extended.privacy import epsilon
 from training.ranking_metrics import per_user, rank_all
 
-JUDGED = 3_000
+JUDGED = 2_000
 DELTA = 1e-4
 """Below one in the number of clients of any run here."""
 
 # name -> clients, shards, settings beyond the defaults
 RUNS: dict[str, tuple[int, str, dict[str, float | int | None]]] = {
     "central": (1, "random", {"rounds": 10}),
-    "10 random": (10, "random", {"rounds": 10}),
-    "10 activity": (10, "activity", {"rounds": 10}),
-    "100 random": (100, "random", {"rounds": 20, "participation": 0.5}),
-    "100 activity": (100, "activity", {"rounds": 20, "participation": 0.5}),
-    "1000 random": (1000, "random", {"rounds": 20, "participation": 0.05}),
-    "1000 activity": (1000, "activity", {"rounds": 20, "participation": 0.05}),
+    "10 random": (10, "random", {"rounds": 10, "server_rate": 3.0}),
+    "10 activity": (10, "activity", {"rounds": 10, "server_rate": 3.0}),
+    "100 random": (100, "random", {"rounds": 20, "participation": 0.5, "server_rate": 10.0}),
+    "100 activity": (100, "activity", {"rounds": 20, "participation": 0.5, "server_rate": 10.0}),
+    "1000 random": (1000, "random", {"rounds": 20, "participation": 0.05, "server_rate": 10.0}),
+    "1000 activity": (1000, "activity", {"rounds": 20, "participation": 0.05, "server_rate": 10.0}),
 }
 
 

@@ -31,7 +31,8 @@ from training.ranking_metrics import per_user, rank_all
 from training.sparse import Pattern
 
 MODEL = Path.home() / ".cache/plotpointe/weights/all-MiniLM-L6-v2"
-EPOCHS = {0.1: 20, 0.3: 12, 1.0: 8}
+WIDTH = 96
+EPOCHS = {0.1: 12, 0.3: 8, 1.0: 6}
 SCALARS = ("gain", "degree_exponent", "popularity_gain", "log_temperature")
 LEAVE: dict[str, Collection[str] | None] = {
     "scratch": None,
@@ -43,7 +44,7 @@ LEAVE: dict[str, Collection[str] | None] = {
 
 
 def contents(cache: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Unit text vectors of Baby and Sports, encoded once into `cache`."""
+    """Text vectors of Baby and Sports on the main axes of both, encoded once into `cache`."""
     out = []
     for name in ("amazon-baby", "amazon-sports"):
         path = cache / f"{name}.npy"
@@ -55,7 +56,8 @@ def contents(cache: Path) -> tuple[np.ndarray, np.ndarray]:
         weight = np.where(near.neighbors[without] >= 0, near.weights[without], 0)
         vectors[without] = np.einsum("nk,nkd->nd", weight, vectors[near.neighbors[without]])
         out.append(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
-    return out[0], out[1]
+    axes = np.linalg.eigh(out[0].T @ out[0] / len(out[0]) + out[1].T @ out[1] / len(out[1]))[1][:, -WIDTH:]
+    return out[0] @ axes, out[1] @ axes
 
 
 def _encoded(name: str) -> np.ndarray:
@@ -89,13 +91,13 @@ class Judged:
     def recalls(self, items: Items) -> dict[str, float]:
         scores = history_scores(items, self.known)
         rng = np.random.default_rng(1)
-        sampled = np.sort(rng.choice(np.flatnonzero(np.diff(self.validation.indptr)), 2_500, replace=False))
+        sampled = np.sort(rng.choice(np.flatnonzero(np.diff(self.validation.indptr)), 1_000, replace=False))
         return {
             "chooses": _recall(scores, np.flatnonzero(np.diff(self.chooses.indptr)), self.known, self.chooses),
             "validation": _recall(scores, sampled, self.known, self.validation),
             "cold": _recall(
                 lambda users: scores(users)[:, self.cold],
-                np.flatnonzero(np.diff(self.validation[:, self.cold].indptr))[::2],
+                np.flatnonzero(np.diff(self.validation[:, self.cold].indptr))[::4],
                 self.known[:, self.cold],
                 self.validation[:, self.cold],
             ),
@@ -114,7 +116,7 @@ def judged_sports(seed: int) -> Judged:
     warm[cold] = 0
     known = (split.train @ sp.diags(warm)).tocsr()
     known.eliminate_zeros()
-    users = rng.choice(np.flatnonzero(np.diff(known.indptr) > 2), 1_500, replace=False)
+    users = rng.choice(np.flatnonzero(np.diff(known.indptr) > 2), 1_000, replace=False)
     taken = known.indptr[users] + (rng.random(len(users)) * np.diff(known.indptr)[users]).astype(np.int64)
     chooses = sp.csr_matrix((np.ones(len(users), np.float32), (users, known.indices[taken])), known.shape)
     known = (known - chooses).tocsr()
@@ -126,7 +128,7 @@ def source_tower(content: np.ndarray, seed: int, shuffled: bool) -> ContentTower
     if shuffled:
         content = content[np.random.default_rng(seed).permutation(len(content))]
     baby = shop_of("amazon-baby", load_split("amazon-baby").train, content)
-    settings = WarmStartSettings(epochs=10, batch_size=512, seed=seed)
+    settings = WarmStartSettings(epochs=8, batch_size=1024, seed=seed)
     tower = new_tower(baby, settings)
     for _ in fit_tower(tower, baby, settings):
         pass
@@ -140,7 +142,7 @@ def measure(share: float, variant: str, seed: int, cache: Path) -> dict[str, obj
     train = (sp.diags(fitted.astype(np.float32)) @ judged.known).tocsr().astype(np.float32)
     train.eliminate_zeros()
     shop = shop_of("amazon-sports", train, sports)
-    settings = WarmStartSettings(epochs=EPOCHS[share], batch_size=512, seed=seed)
+    settings = WarmStartSettings(epochs=EPOCHS[share], batch_size=512 if share < 0.5 else 1024, seed=seed)
     tower = new_tower(shop, settings)
     leave = LEAVE[variant]
     if leave is not None:

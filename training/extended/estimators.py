@@ -119,7 +119,7 @@ def snips(weight: Floats, reward: Floats) -> Floats:
     if total <= 0:
         return np.zeros_like(weight)
     ratio = float((weight * reward).mean() / total)
-    return ratio + weight / total * (reward - ratio)
+    return np.asarray(ratio + weight / total * (reward - ratio))
 
 
 def dr(weight: Floats, reward: Floats, modelled: Floats, expected: Floats) -> Floats:

@@ -157,7 +157,7 @@ def _round(
         if settings.clip is None:
             parts, share = after, clients[client].nnz / mass
         else:
-            change = tuple(new - old for new, old in zip(after, state, strict=True))
+            change = (after[0] - state[0], after[1] - state[1])
             norm = math.sqrt(sum(float(part.square().sum()) for part in change))
             clipped += norm > settings.clip
             parts, share = change, min(1.0, settings.clip / max(norm, 1e-12))

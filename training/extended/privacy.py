@@ -36,4 +36,5 @@ def epsilon(q: float, z: float, rounds: int, delta: float) -> float:
     """The ε of (ε, δ)-differential privacy of a whole client after `rounds`; infinite without noise."""
     if z == 0:
         return math.inf
-    return min(rounds * renyi(q, z, alpha) + math.log(1 / delta) / (alpha - 1) for alpha in ORDERS)
+    each = [rounds * renyi(q, z, alpha) + math.log(1 / delta) / (alpha - 1) for alpha in ORDERS]
+    return min(each)
