@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.errors import InputError
 from training.evaluation.result import Epoch
 from training.tracking.tracker import End, RunDescription, TrackingError, epoch_metrics, metric_name, redact
 
@@ -37,6 +38,11 @@ class MlflowTracker:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, round(timeout_seconds))))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        try:
+            import mlflow  # noqa: F401
+        except ModuleNotFoundError as error:
+            todo = "pip install 'plotpointe[tracking]'"
+            raise InputError("MLflow is not installed", where="--track-to mlflow", todo=todo) from error
         with self._mapped("connect"):
             self._client: MlflowClient = _client(self._uri)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.bundle.files import sha256_file
+from service.errors import InputError
 from training.evaluation.result import Epoch
 from training.tracking.tracker import End, RunDescription, TrackingError, epoch_metrics, metric_name
 from training.tracking.vertex_clients import VertexAddress, resource_id
@@ -33,6 +34,11 @@ class VertexTracker:
     """Runs of one experiment."""
 
     def __init__(self, address: VertexAddress, experiment: str, *, tensorboard: str = "", bucket: str = "") -> None:
+        try:
+            import google.cloud.aiplatform_v1  # noqa: F401
+        except ModuleNotFoundError as error:
+            todo = "pip install 'plotpointe[gcp]'"
+            raise InputError("Google's client is not installed", where="--track-to vertex", todo=todo) from error
         self.where = f"{address.host}/{address.parent} experiment {experiment}"
         self._at = address
         self._experiment = experiment

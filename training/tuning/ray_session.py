@@ -12,8 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from service.errors import InputError
+
 OBJECT_STORE_BYTES = 100 * 2**20
 """Shared memory for what trials are given; their data they read themselves."""
+
+PREFIX = "pp-ray-"
+"""Of the folders of Ray's own files; the process follows."""
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -31,13 +36,19 @@ ENVIRONMENT = {
 def ray_session(processes: int) -> Iterator[Path]:
     """A folder for Ray's own files, and Ray with room for `processes` trials; one that is running already is used.
 
-    Everything ends with the block, and by the kernel where this process is killed.
+    Everything ends with the block; where this process is killed the kernel ends Ray, and the next session removes what
+    it left.
     """
     for name, value in (ENVIRONMENT | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}).items():
         os.environ.setdefault(name, value)
-    import ray
-
-    folder = Path(tempfile.mkdtemp(prefix="pp-ray-"))  # short: Ray's sockets live below it, in 107 characters
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        todo = "pip install 'plotpointe[distributed]'"
+        raise InputError("a search needs Ray, which is not installed", where="tune", todo=todo) from error
+    _remove_leftovers()
+    # Short: Ray's sockets live below it, in 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     mine = not ray.is_initialized()
     try:
         if mine:
@@ -55,6 +66,14 @@ def ray_session(processes: int) -> Iterator[Path]:
         if mine:
             ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftovers() -> None:
+    """Remove the folders of sessions whose process is no more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).split("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def bound_memory(mib: int) -> None:

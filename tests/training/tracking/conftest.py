@@ -43,6 +43,9 @@ class VertexServer(ThreadingHTTPServer):
         """Statuses that the next calls are answered with."""
         self.refuse: tuple[int, str] | None = None
         """Status that every call is answered with."""
+        self.answers = threading.Event()
+        """Cleared, calls are taken and not answered."""
+        self.answers.set()
 
     @property
     def url(self) -> str:
@@ -134,6 +137,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.requests.append((method, re.sub(r".*/(?=[^/]+/[^/]+$)", "", parts.path)))
         self.server.headers_seen.append(dict(self.headers))
+        if not self.server.answers.wait(timeout=30):
+            return
         status, answer = self.server.answer(method, parts.path, parse_qs(parts.query), body)
         data = json.dumps(answer).encode()
         self.send_response(status)
@@ -161,6 +166,7 @@ def vertex_server() -> Iterator[VertexServer]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
+    server.answers.set()
     server.shutdown()
     thread.join()
     server.server_close()

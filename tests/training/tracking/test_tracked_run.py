@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 
+from service.errors import InputError
 from training.dataset import TRAIN, VALIDATION, Dataset
 from training.evaluation.result import Epoch
 from training.fit import Curve, fit_gat
@@ -194,3 +196,12 @@ def test_passwords_are_left_out(text: str, expected: str) -> None:
 def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong)) if "to" not in wrong else "project"):
         TrackingSettings(**wrong)
+
+
+@pytest.mark.parametrize(("to", "module"), [("mlflow", "mlflow"), ("vertex", "google.cloud.aiplatform_v1")])
+def test_a_tracker_that_is_not_installed_says_what_to_install(
+    to: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=r"not installed.*pip install"):
+        open_tracker(TrackingSettings(to=to, project="shop"), tmp_path)

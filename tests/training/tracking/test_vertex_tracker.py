@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,16 @@ def test_a_server_that_stays_unavailable_costs_no_more_than_the_timeout(vertex_s
         VertexTracker(address, "ladder").open(RUN)
     assert 1 <= len(vertex_server.requests) <= 5
     assert isinstance(raised.value.__cause__.__cause__, ServiceUnavailable)
+
+
+def test_a_server_that_does_not_answer_costs_no_more_than_the_timeout(vertex_server) -> None:
+    vertex_server.answers.clear()
+    start = time.monotonic()
+    with pytest.raises(TrackingError, match="could not start a run"):
+        VertexTracker(VertexAddress("shop", "us-central1", endpoint=vertex_server.url, timeout_seconds=0.3), "x").open(
+            RUN
+        )
+    assert time.monotonic() - start < 5  # not the minutes that Google's clients wait by themselves
 
 
 def test_a_refusal_is_not_asked_again(vertex_server) -> None:

@@ -9,6 +9,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from training.stage import open_stage
 from training.tracking.no_tracker import NoTracker
 from training.tracking.settings import TrackingSettings
 from training.tracking.tracked_run import TrackedRun, describe
-from training.tuning.ray_session import ray_session
+from training.tuning.ray_session import PREFIX, ray_session
 from training.tuning.records import Records, Trial
 from training.tuning.search import Report, TuneSettings, best_trial, search
 from training.tuning.space import Choice, read_settings
@@ -211,7 +212,7 @@ def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     """
     process = subprocess.Popen([sys.executable, "-c", SCRIPT + START, str(tmp_path)], stderr=subprocess.DEVNULL)
     records = Records(tmp_path)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not ((trial := records.read(1)) and len(trial.curve) == 2):
         assert time.monotonic() < deadline
         assert process.poll() is None, "the search ended before it could be killed"
@@ -235,6 +236,7 @@ def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     assert [len(trial.curve) for trial in trials] == [4, 4, 4, 0]
     assert [trial.state for trial in trials] == ["finished", "finished", "finished", "failed"]
     assert "MemoryError" in trials[3].error
+    assert list(Path(tempfile.gettempdir()).glob(f"{PREFIX}{process.pid}-*")) == []
     begun = [[int(word) for word in line.split()[:2]] for line in starts.read_text().splitlines()]
     assert [number for number, _ in begun] == [0, 1, 1, 2]
     assert begun[2][1] >= 2
