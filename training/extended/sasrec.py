@@ -27,7 +27,7 @@ Clock = Literal["order", "age", "both", "none"]
 """What tells events apart in time: their place, their age at the request, both, or nothing but the causal mask."""
 
 BUCKETS = 32
-"""Buckets of time: 0 for none at all, then half octaves of hours; the last holds 5 years and more."""
+"""Buckets of time: 0 for none at all, then half octaves of hours; the last holds 3.7 years and more."""
 NEGATIVE = -1e4
 """Stands for minus infinity in the masked softmax."""
 
