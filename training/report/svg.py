@@ -45,11 +45,14 @@ STYLE = {
     "legend.frameon": False,
 }
 
+WIDTH = 4.7
+"""Inches of every figure: on a phone its letters are as large as the text beneath it."""
+
 Draw = Callable[[Axes], None]
 
 
-def svg(name: str, alt: str, draw: Draw, *, height: float = 2.9, width: float = 4.7) -> str:
-    """The figure (inches) as one <svg>, the same bytes for the same numbers; nothing in it is loaded.
+def svg(name: str, alt: str, draw: Draw, *, height: float) -> str:
+    """A figure WIDTH by `height` inches as one <svg>, the same bytes for the same numbers; nothing in it is loaded.
 
     `name` is unique on the page: ids are made from it. `alt` says in a sentence what is to be seen.
     """
@@ -57,7 +60,7 @@ def svg(name: str, alt: str, draw: Draw, *, height: float = 2.9, width: float = 
     with mpl.rc_context(style), warnings.catch_warnings():
         # The page's own font draws the text; that the font used for measuring lacks a letter changes nothing.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure.add_subplot())
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

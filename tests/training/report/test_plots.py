@@ -62,7 +62,7 @@ def test_text_from_outside_cannot_open_or_close_a_tag() -> None:
         "$\\frac{",
         "#010203",
     ):
-        plot = svg("hostile", f'"{text}"', lambda axes, text=text: axes.set_xlabel(text))
+        plot = svg("hostile", f'"{text}"', lambda axes, text=text: axes.set_xlabel(text), height=2.0)
         root = etree.fromstring(plot)
         assert root.get("aria-label") == f'"{text}"'
         assert len(re.findall("<svg ", plot)) == 1
