@@ -19,7 +19,7 @@ BUNDLES: Flag = (Path, Path("var/bundles"), "Root folder of the bundles; the ser
 SET: Flag = (
     list[str],
     [],
-    "COMMAND.FLAG=VALUE: a flag of one step, such as fit.max-epochs=10; `plotpointe-jobs COMMAND --help` and "
+    "COMMAND.FLAG=VALUE: a flag of one step, such as fit-model.max-epochs=10; `plotpointe-jobs COMMAND --help` and "
     "`plotpointe-train COMMAND --help` list them. May be given several times.",
 )
 JOBS: Flag = (

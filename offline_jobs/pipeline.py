@@ -70,7 +70,7 @@ def options_of(pairs: Sequence[str]) -> dict[str, list[str]]:
         command, dot, field = name.partition(".")
         if not (equals and dot and command and field):
             raise InputError(
-                f"{pair!r} is not COMMAND.FLAG=VALUE", where="--set", todo="For example --set fit.max-epochs=10"
+                f"{pair!r} is not COMMAND.FLAG=VALUE", where="--set", todo="For example --set fit-model.max-epochs=10"
             )
         flag = f"--{field.replace('_', '-')}"
         options.setdefault(command, []).append(flag if value == "true" else f"{flag}={value}")

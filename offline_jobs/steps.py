@@ -43,7 +43,7 @@ STEPS = (
         cores="all",
     ),
     Step("graph", "graphs", ("ingest", "split", "text_embeddings", "image_embeddings", "fusion"), cores="all"),
-    Step("fit", "fit", LEARNED_FROM, cores="all", module="training"),
+    Step("fit-model", "fit", LEARNED_FROM, cores="all", module="training"),
     Step("evaluate", "evaluate", (*LEARNED_FROM, "fit"), cores="all", module="training"),
     Step("refit", "refit", (*LEARNED_FROM, "fit"), cores="all", module="training"),
     Step("export", "export", ("split", "fusion", "graphs", "fit", "refit"), module="training"),

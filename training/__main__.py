@@ -1,6 +1,8 @@
-"""`plotpointe-train`: fit, evaluate, refit and export the models of a work folder."""
+"""`plotpointe-train`: a run from a folder of data (`fit`), what it answers (`topk`, `score`), and each stage alone."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from training import cli
 from training.evaluate import EvaluateSettings
@@ -8,13 +10,56 @@ from training.export_stage import ExportSettings, run_export
 from training.fit_reranker import RerankSettings
 from training.fit_settings import FitSettings
 from training.linear import LinearSettings
+from training.presets import PRESETS
+from training.run import run_preset
 from training.stages import ProtocolSettings, RefitSettings, run_evaluate, run_fit, run_refit
+from training.topk import run_score, run_topk
 
-app = cli.new_app("Fit, judge and export models. Every command is a stage of one work folder and skips what is done.")
+app = cli.new_app("Fit, judge and export models. Whatever is done already is skipped.")
 
 cli.add_command(
     app,
     "fit",
+    run_preset,
+    text="From a folder of data to a judged and published model in a run folder, with the settings of a preset.",
+    settings={},
+    flags={
+        "data": (Path, ..., "Folder with the shop's files."),
+        "preset": (str, ..., f"One of {', '.join(PRESETS)}."),
+        "out": (Path, ..., "The run's folder; what is done there already is skipped."),
+        "seed": (int, 0, "Seeds everything that is drawn."),
+        "set": (list[str], [], "COMMAND.FLAG=VALUE beside the preset's, such as fit-model.max-epochs=10; repeatable."),
+    },
+)
+cli.add_command(
+    app,
+    "topk",
+    run_topk,
+    text="Write the best items of users as Parquet: user_id, item_id, rank, score.",
+    settings={},
+    flags={
+        "run": (Path, ..., "Folder that `fit` made."),
+        "users": (str, "all", "File with user ids (one a line, or .csv or .parquet with user_id), or `all`."),
+        "items": (Path | None, None, "Rank only the items of this file (item_id)."),
+        "k": (int, 20, "Items a user."),
+        "out": (Path, ..., "The Parquet file to write."),
+    },
+)
+cli.add_command(
+    app,
+    "score",
+    run_score,
+    text="Write the score of each user and item of a file as Parquet: user_id, item_id, score.",
+    settings={},
+    flags={
+        "run": (Path, ..., "Folder that `fit` made."),
+        "pairs": (Path, ..., "File with user_id and item_id (.csv or .parquet)."),
+        "out": (Path, ..., "The Parquet file to write."),
+    },
+)
+cli.add_command(
+    app,
+    "fit-model",
     run_fit,
     text="Fit the graph-attention network and the re-ranker; the validation split chooses.",
     settings={"": FitSettings, "linear": LinearSettings, "rerank": RerankSettings, "protocol": ProtocolSettings},

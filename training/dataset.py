@@ -88,11 +88,12 @@ class Dataset:
     """Relation name -> item graph of that edge type."""
 
 
-STORED: tuple[str, ...] = ("text_knn", "image_knn", "co_purchase")
-"""Edge types that the `graphs` stage has made."""
-LINEAR = "linear"
-"""The edge type that every fit makes of the interactions it is given (`linear.py`)."""
-RELATIONS: tuple[str, ...] = (*STORED, LINEAR)
+STORED: tuple[str, ...] = ("text_knn", "image_knn")
+"""Edge types by content, which the `graphs` stage has made."""
+CO_PURCHASE, LINEAR = "co_purchase", "linear"
+"""Edge types by behaviour, which every fit makes of the interactions it is given (`co_purchase.py`, `linear.py`)."""
+LEARNED: tuple[str, ...] = (CO_PURCHASE, LINEAR)
+RELATIONS: tuple[str, ...] = (*STORED, *LEARNED)
 """Edge types that the re-ranker sees, in this order."""
 
 

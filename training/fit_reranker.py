@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from service.neighborhood import Relation, edges
+from training.co_purchase import co_purchase_graph
 from training.dataset import Interactions
 from training.histories import Histories, histories, past_of, user_vectors
 from training.ranking_metrics import Ranking, hits, per_user, rank_all
@@ -59,10 +60,11 @@ class FirstStage:
 
     @classmethod
     def of(cls, tables: Tables, stored: tuple[Relation, ...], known: Interactions, *, length: int) -> FirstStage:
-        """Shoppers as they stand after the interactions `known`; the linear graph follows the `stored` ones."""
+        """Shoppers as they stand after the interactions `known`, from which the relations by behaviour are made."""
         history = histories(past_of(known), now=known.as_of(), length=length)
         vectors = user_vectors(history, tables.history_vectors, tables.decay_per_day)
-        return cls(tables, (*stored, tables.linear), history, vectors, known.matrix())
+        seen = known.matrix()
+        return cls(tables, (*stored, co_purchase_graph(seen), tables.linear), history, vectors, seen)
 
     def retrieve(self, users: npt.NDArray[np.int64], *, k: int) -> Ranking:
         """The exact k best items by inner product, without what the shopper has."""
@@ -104,16 +106,20 @@ def _unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 @torch.no_grad()
-def rerank(model: Reranker, stage: FirstStage, ranking: Ranking, *, batch_size: int = 64) -> Ranking:
-    """The same candidates in the re-ranker's order; equal scores stay in retrieval order."""
+def rerank_scores(
+    model: Reranker, stage: FirstStage, ranking: Ranking, *, batch_size: int = 64
+) -> npt.NDArray[np.float32]:
+    """The re-ranker's score of each candidate, (m, C) as `ranking.rows`; -inf where there is none."""
     model.eval()
-    out = ranking.rows.copy()
-    for part, inputs in stage.batches(ranking, batch_size):
-        scores = model.score(**inputs)[0].numpy().copy()
-        scores[ranking.rows[part] < 0] = -np.inf
-        order = np.argsort(-scores, axis=1, kind="stable")
-        out[part] = np.take_along_axis(ranking.rows[part], order, 1)
-    return Ranking(ranking.users, out)
+    parts = [model.score(**inputs)[0].numpy() for _, inputs in stage.batches(ranking, batch_size)]
+    scores = np.concatenate(parts) if parts else np.zeros(ranking.rows.shape, np.float32)
+    return np.where(ranking.rows < 0, np.float32(-np.inf), scores)
+
+
+def rerank(model: Reranker, stage: FirstStage, ranking: Ranking) -> Ranking:
+    """The same candidates in the re-ranker's order; equal scores stay in retrieval order."""
+    order = np.argsort(-rerank_scores(model, stage, ranking), axis=1, kind="stable")
+    return Ranking(ranking.users, np.take_along_axis(ranking.rows, order, 1))
 
 
 @dataclass

@@ -142,5 +142,5 @@ def share(x: Tensor) -> Tensor:
 
 
 def unit(x: Tensor) -> Tensor:
-    """Unit rows; a zero row stays zero."""
-    return x / x.square().sum(-1, keepdim=True).sqrt().clamp(min=1e-6)
+    """Unit rows; a zero row stays zero, and so does its gradient."""
+    return x / x.square().sum(-1, keepdim=True).clamp(min=1e-12).sqrt()

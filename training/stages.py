@@ -26,7 +26,18 @@ from rich.progress import Progress, TaskID
 from safetensors.torch import load_file, save_file
 
 from service.neighborhood import Relation
-from training.dataset import RELATIONS, STORED, TEST, TRAIN, VALIDATION, Dataset, Interactions, load_dataset
+from training.co_purchase import co_purchase_graph
+from training.dataset import (
+    CO_PURCHASE,
+    RELATIONS,
+    STORED,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Dataset,
+    Interactions,
+    load_dataset,
+)
 from training.evaluate import EvaluateSettings, judge, page
 from training.evaluation.protocols import inner_split
 from training.fit import Curve, fit_members
@@ -35,7 +46,7 @@ from training.fit_settings import FitSettings
 from training.linear import LinearSettings, linear_graph
 from training.reranker import Reranker
 from training.stage import Stage, open_stage, require
-from training.tables import Tables, choose_decay, load_tables, save_tables
+from training.tables import Tables, choose_decay, load_tables, save_relation, save_tables
 from training.threads import torch_threads
 
 VERSION = 2
@@ -193,6 +204,7 @@ def run_refit(settings: RefitSettings, work: Path) -> None:
         dataset, recipe = load_dataset(work), read_recipe(work)
         splits = list(recipe.published())
         save_tables(stage.out, _by_recipe(stage, work, dataset, splits, recipe, "refit"))
+        save_relation(stage.out, CO_PURCHASE, co_purchase_graph(dataset.interactions.within(splits).matrix()))
         described = {
             "decay_per_day": recipe.decay_per_day,
             "as_of": dataset.interactions.within(splits).as_of(),

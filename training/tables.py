@@ -94,7 +94,12 @@ def save_tables(directory: Path, tables: Tables) -> None:
     """Write `item_vectors.npy` and the other tables, and `linear.npz`, into a folder."""
     for name in ARRAYS:
         np.save(directory / f"{name}.npy", getattr(tables, name), allow_pickle=False)
-    np.savez(directory / f"{LINEAR}.npz", neighbors=tables.linear.neighbors, weights=tables.linear.weights)
+    save_relation(directory, LINEAR, tables.linear)
+
+
+def save_relation(directory: Path, name: str, relation: Relation) -> None:
+    """Write `<name>.npz` as `load_relation` reads it."""
+    np.savez(directory / f"{name}.npz", neighbors=relation.neighbors, weights=relation.weights)
 
 
 def load_tables(directory: Path, decay_per_day: float) -> Tables:

@@ -23,8 +23,8 @@ QUICK = (
     "embed-text.max-tokens=32",
     "fuse.epochs=2",
     "fuse.pairs-per-epoch=3000",
-    "fit.max-epochs=10",
-    "fit.rerank-max-epochs=2",
+    "fit-model.max-epochs=10",
+    "fit-model.rerank-max-epochs=2",
     "export.item-tower-steps=20",
 )
 """Settings of a run that takes seconds; every stage is still the real one."""

@@ -32,7 +32,7 @@ def root(built, tmp_path):
 
 
 def test_the_run_says_what_each_step_took(built):
-    for step in ("ingest", "embed-text", "fuse", "fit", "export", "index", "publish"):
+    for step in ("ingest", "embed-text", "fuse", "fit-model", "export", "index", "publish"):
         assert re.search(rf"^ +{step} +\d+\.\d +\d+ +ran *$", built.output, re.MULTILINE), step
     assert built.output.rstrip().endswith(built.version)
 

@@ -142,7 +142,7 @@ def test_a_bad_flag_is_named(flags, words, tmp_path):
         (("fuse", "--epochs", "many"), "--epochs"),
         (("fuse", "--epoch", "3"), "--epoch"),
         (("run", "--data", ".", "--set", "fuse.epoch=1"), "--epoch"),
-        (("run", "--data", ".", "--set", "fit.max-epochs=many"), "--max-epochs"),
+        (("run", "--data", ".", "--set", "fit-model.max-epochs=many"), "--max-epochs"),
         (("run",), "--data"),
         (("cook",), "cook"),
     ],

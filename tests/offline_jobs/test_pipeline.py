@@ -34,10 +34,10 @@ def test_every_step_is_a_command():
 
 def test_options_become_flags():
     assert options_of(
-        ["fuse.epochs=3", "fit.max_epochs=2", "fuse.seed=1", "publish.force=true", "embed-text.model=a=b"]
+        ["fuse.epochs=3", "fit-model.max_epochs=2", "fuse.seed=1", "publish.force=true", "embed-text.model=a=b"]
     ) == {
         "fuse": ["--epochs=3", "--seed=1"],
-        "fit": ["--max-epochs=2"],
+        "fit-model": ["--max-epochs=2"],
         "publish": ["--force"],
         "embed-text": ["--model=a=b"],
     }

@@ -32,7 +32,7 @@ def test_on_two_cores_short_steps_pair_and_long_ones_have_the_machine():
         ["embed-images"],
         ["fuse"],
         ["graph"],
-        ["fit"],
+        ["fit-model"],
         ["evaluate"],
         ["refit"],
         ["export", "index"],

@@ -46,9 +46,7 @@ def planted_dataset(seed: int = 0) -> Dataset:
     neighbors = np.argsort(-likeness, axis=1)[:, :5].astype(np.int32)
     weights = np.take_along_axis(likeness, neighbors, 1).astype(np.float32)
     relation = Relation(neighbors, np.maximum(weights, 0))
-    return Dataset(
-        planted_interactions(seed), fused, {"text_knn": relation, "image_knn": relation, "co_purchase": relation}
-    )
+    return Dataset(planted_interactions(seed), fused, {"text_knn": relation, "image_knn": relation})
 
 
 @pytest.fixture(scope="session")

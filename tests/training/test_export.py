@@ -17,7 +17,7 @@ from training.fit_settings import FitSettings
 from training.histories import histories, past_of, user_vectors
 from training.item_tower import ItemTower, fit_item_tower
 from training.linear import LinearSettings, linear_graph
-from training.reranker import Reranker
+from training.reranker import Reranker, unit
 
 DIM, LENGTH, RELATIONS = 16, 12, 3
 SETTINGS = FitSettings(width=DIM - 1, heads=2, head_dim=4, batch_size=64, negatives=60)
@@ -82,6 +82,13 @@ def test_padding_candidates_and_events_changes_no_score() -> None:
         padded, _ = model(**longer)
     torch.testing.assert_close(alone, scores[:, :half])
     torch.testing.assert_close(padded, scores)
+
+
+def test_a_zero_row_has_a_gradient_of_zero() -> None:
+    x = torch.zeros(2, 3, requires_grad=True)
+    unit(x).sum().backward()
+    assert x.grad is not None
+    assert torch.isfinite(x.grad).all()
 
 
 def test_attention_sums_to_one_over_events_and_is_zero_without_any() -> None:

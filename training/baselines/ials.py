@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import scipy.sparse as sp
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from training.ranking_metrics import Scores
 
@@ -34,7 +36,14 @@ def ials(
         random_state=seed,
         num_threads=threads,
     )
-    with threadpool_limits(1, "blas"):  # ALS runs its own threads; BLAS threads beneath them only fight
+    # ALS runs its own threads; BLAS threads beneath them only fight.
+    with _libraries().limit(limits=1, user_api="blas"):
         model.fit(train.astype(np.float32, copy=False), show_progress=False)
     users, items = model.user_factors, model.item_factors
     return lambda rows: np.asarray(users[rows] @ items.T, np.float32)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The process's BLAS libraries: finding them takes as long as a round of ALS on a small shop."""
+    return ThreadpoolController()

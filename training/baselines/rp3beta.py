@@ -18,7 +18,8 @@ def rp3beta(train: sp.csr_matrix, *, alpha: float = 0.5, beta: float = 0.1, neig
     to the item it came from says nothing new, so the diagonal is left out. `train` (users, items) binary float32.
     """
     users, items = (np.maximum(np.asarray(train.sum(axis), np.float32).ravel(), 1) for axis in (1, 0))
-    to_item, to_user = _scaled(train, users**-alpha), _scaled(train.T.tocsr(), items**-alpha)
+    power = np.float32(-alpha)
+    to_item, to_user = _scaled(train, users**power), _scaled(train.T.tocsr(), items**power)
     damping = items ** np.float32(-beta)
     blocks = []
     for rows, walk in products(to_user, to_item):

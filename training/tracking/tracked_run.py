@@ -150,26 +150,31 @@ def describe(name: str, settings: Mapping[str, object] | BaseModel, **tags: obje
 
 
 def epoch_hook(
-    run: TrackedRun, *others: Callable[[int, int, Curve], None], judged: bool = True
+    run: TrackedRun, *others: Callable[[int, int, Curve], None], first_judged: int | None = 1
 ) -> Callable[[int, int, Curve], None]:
     """`on_epoch(done, most, curve)` of fit loops that sends the curve to `run`, then calls `others`.
 
-    `judged` is False where a fit has no validation split: its curve holds no recall then.
+    `first_judged` is the first epoch with a look at the validation split; None where a fit has none.
     """
 
     def on_epoch(done: int, most: int, curve: Curve) -> None:
-        run.epochs(epochs_of(curve, judged=judged))
+        run.epochs(epochs_of(curve, first_judged=first_judged))
         for other in others:
             other(done, most, curve)
 
     return on_epoch
 
 
-def epochs_of(curve: Curve, *, judged: bool = True) -> tuple[Epoch, ...]:
-    """A fit's curve as results keep it."""
+def epochs_of(curve: Curve, *, first_judged: int | None = 1) -> tuple[Epoch, ...]:
+    """A fit's curve as results keep it; what it holds as recall before the first look at validation is left out."""
     rows = zip(curve.loss, curve.recall_at_20, curve.seconds, strict=True)
     return tuple(
-        Epoch(epoch=number, loss=loss, validation_recall_at_20=recall if judged else None, seconds=seconds)
+        Epoch(
+            epoch=number,
+            loss=loss,
+            validation_recall_at_20=recall if first_judged is not None and number >= first_judged else None,
+            seconds=seconds,
+        )
         for number, (loss, recall, seconds) in enumerate(rows, start=1)
     )
 

@@ -36,16 +36,18 @@ def fit_trial(
 ) -> Sequence[Epoch]:
     """Fit on the training split of `dataset` with `linear`, its linear item graph; the curve."""
     train, validation = (dataset.interactions.within([split]) for split in (TRAIN, VALIDATION))
+    chosen = FitSettings.model_validate(settings)
+    first_judged = min(chosen.judge_every, chosen.max_epochs)
     _, curve = fit_gat(
         dataset,
         train,
-        FitSettings.model_validate(settings),
+        chosen,
         linear,
         validation=validation,
         checkpoint=scratch,
-        on_epoch=lambda done, most, curve: report(epochs_of(curve)),
+        on_epoch=lambda done, most, curve: report(epochs_of(curve, first_judged=first_judged)),
     )
-    return epochs_of(curve)
+    return epochs_of(curve, first_judged=first_judged)
 
 
 def save_linear(work: Path, settings: LinearSettings, path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from service.errors import StageBusyError
+from service.errors import InputError, StageBusyError
 from training.fit_settings import FitSettings
 from training.linear import LinearSettings
 from training.tracking.provenance import data_fingerprint
@@ -37,7 +37,14 @@ def run_tune(
     """Search around `fit`, or go on with the search of the work folder; the best settings are left as best.json.
 
     One network of the members is searched: settings that are best for one are taken for all. `linear` stays as it is.
+    Raises InputError where trials would be compared at an epoch that is not judged.
     """
+    if settings.reduction > 1 and settings.first_rung % fit.judge_every:
+        raise InputError(
+            f"{settings.first_rung} is no multiple of {fit.judge_every}",
+            where="--first-rung",
+            todo="Compare trials at epochs that are judged (--fit-judge-every)",
+        )
     folder = work / "tune"
     fingerprint = data_fingerprint(work)
     space = GAT_SPACE if settings.space is None else read_space(settings.space)
@@ -73,7 +80,7 @@ def run_tune(
 
 
 def write_outcome(folder: Path, trials: Sequence[Trial]) -> None:
-    """Leave best.json and leaderboard.json, and show the best five."""
+    """Leave best.json, best.options and leaderboard.json, and show the best five."""
     chosen = FitSettings.model_validate(best_trial(trials).settings)
     judged = [(best, trial) for trial in trials if (best := trial.best) is not None]
     judged.sort(key=lambda pair: pair[0].validation_recall_at_20 or 0.0, reverse=True)
@@ -90,10 +97,17 @@ def write_outcome(folder: Path, trials: Sequence[Trial]) -> None:
     ]
     write_whole(folder / "leaderboard.json", json.dumps(board, indent=1))
     write_whole(folder / "best.json", chosen.model_dump_json(indent=1))
+    write_whole(folder / "best.options", "".join(f"{line}\n" for line in options_of(chosen)))
     lines = [f"{row['validation_recall_at_20']:.4f}  trial {row['trial']} ({row['state']})" for row in board[:5]]
     failed = sum(t.state == "failed" for t in trials)
     lines.append(f"{len(trials)} trials, {failed} failed; the best settings are in {folder / 'best.json'}")
     Console(stderr=True, soft_wrap=True).print("\n".join(lines), highlight=False, markup=False)
+
+
+def options_of(settings: FitSettings) -> list[str]:
+    """Settings as options of a run, but for the seed, which a run has for itself: `fit-model.width=127`."""
+    given = settings.model_dump(mode="json", exclude={"seed"})
+    return [f"fit-model.{field.replace('_', '-')}={value}" for field, value in given.items()]
 
 
 @contextmanager
