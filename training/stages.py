@@ -116,8 +116,9 @@ def run_fit(
         known, labels, first = train, validation, tables
         if protocol.labels == "inner":
             known, labels = inner_split(train, share=protocol.inner_share, seed=settings.seed, latest=decay > 0)
+            alone = settings.model_copy(update={"members": 1})  # what the re-ranker sees does not depend on how many
             first, _ = _fitted(
-                stage, dataset, known, settings, linear, label="fit for the re-ranker", epochs=curve.best_epochs
+                stage, dataset, known, alone, linear, label="fit for the re-ranker", epochs=curve.best_epochs
             )
             first = first.decaying(decay)
         with _bar("re-ranker") as (progress, task), torch_threads(1):
