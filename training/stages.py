@@ -49,7 +49,7 @@ from training.stage import Stage, open_stage, require
 from training.tables import Tables, choose_decay, load_tables, save_relation, save_tables
 from training.threads import torch_threads
 
-VERSION = 2
+VERSION = 3
 
 
 class ProtocolSettings(BaseModel):
