@@ -167,7 +167,8 @@ def test_the_hook_adapts_the_curve_of_a_fit(tmp_path: Path) -> None:
     assert notebook.calls == [("open",), ("epochs", 1, 2)]
     assert seen == [(2, 8)]
     assert epochs_of(curve)[1] == Epoch(epoch=2, loss=1.0, validation_recall_at_20=0.2, seconds=0.25)
-    assert epochs_of(curve, judged=False)[1].validation_recall_at_20 is None
+    assert [epoch.validation_recall_at_20 for epoch in epochs_of(curve, first_judged=2)] == [None, 0.2]
+    assert epochs_of(curve, first_judged=None)[1].validation_recall_at_20 is None
 
 
 def test_a_description_is_flat_and_tagged_with_the_code() -> None:

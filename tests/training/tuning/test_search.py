@@ -119,6 +119,8 @@ def test_the_command_finds_settings_that_a_fit_takes_and_keeps_the_runs(dataset:
     assert max(alone.recall_at_20) > 0.9
 
     assert read_settings(tmp_path / "tune" / "best.json", FitSettings) == base
+    options = (tmp_path / "tune" / "best.options").read_text().splitlines()
+    assert {"fit-model.learning-rate=0.02", "fit-model.relations=image_knn=0"} <= set(options)
     board = json.loads((tmp_path / "tune" / "leaderboard.json").read_text())
     assert [row["trial"] for row in board] == [0, 1]
     with contextlib.closing(sqlite3.connect(tmp_path / "tune" / "mlflow.db")) as database:
@@ -135,6 +137,11 @@ def test_two_searches_in_one_folder_are_refused(dataset: Dataset, tmp_path: Path
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(StageBusyError, match="another process searches"):
             run_tune(TuneSettings(), FitSettings(), LinearSettings(), TrackingSettings(), tmp_path)
+
+
+def test_trials_are_compared_at_epochs_that_are_judged(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--first-rung: 4 is no multiple of 5"):
+        run_tune(TuneSettings(), FitSettings(judge_every=5), LinearSettings(), TrackingSettings(), tmp_path)
 
 
 def test_a_search_over_other_data_does_not_mix_with_what_is_there(tmp_path: Path) -> None:
