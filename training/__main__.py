@@ -11,6 +11,7 @@ from training.fit_reranker import RerankSettings
 from training.fit_settings import FitSettings
 from training.linear import LinearSettings
 from training.presets import PRESETS
+from training.report.command import ReportSettings, run_report
 from training.run import run_preset
 from training.stages import ProtocolSettings, RefitSettings, run_evaluate, run_fit, run_refit
 from training.topk import run_score, run_topk
@@ -88,6 +89,18 @@ cli.add_command(
     text="Export the refit to ONNX and hold each model against torch.",
     settings={"": ExportSettings},
     flags={"work": cli.WORK},
+)
+
+cli.add_command(
+    app,
+    "report",
+    run_report,
+    text="Write one page about the judged models of a run: ladder, cold and rare, learning, cost, attention.",
+    settings={"": ReportSettings},
+    flags={
+        "run": (Path, ..., "Run folder; its results/ are shown."),
+        "out": (Path, Path("report.html"), "Page to write."),
+    },
 )
 
 
