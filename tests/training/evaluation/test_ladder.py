@@ -23,7 +23,7 @@ def fit_popularity(train: sp.csr_matrix, validation: sp.csr_matrix | None, seed:
     return Fitted(baselines.popularity(counts), parameters=len(counts), settings={"process": os.getpid()})
 
 
-def fit_noise(train: sp.csr_matrix, validation: sp.csr_matrix | None, seed: int, *, mebibytes: int = 0) -> Fitted:
+def fit_noise(train: sp.csr_matrix, validation: sp.csr_matrix | None, seed: int, *, mebibytes: int) -> Fitted:
     """Random scores by seed; holds so much memory for a moment."""
     assert validation is not None
     np.ones(mebibytes * 2**17).sum()
@@ -43,18 +43,18 @@ def split(dataset: Dataset) -> Split:
 
 
 def test_each_rung_has_a_process_and_the_ladder_goes_on(split: Split, tmp_path: Path) -> None:
-    rungs = [
-        Rung("popularity", "Popularity", fit_popularity, seeded=False),
-        Rung("broken", "Broken", fit_nothing),
-        Rung("noise", "Noise", partial(fit_noise, mebibytes=400)),
-    ]
-    fit_and_judge(rungs[2], 0, split, tmp_path)  # one was judged before
+    popularity = Rung("popularity", "Popularity", fit_popularity, seeded=False)
+    noise = Rung("noise", "Noise", partial(fit_noise, mebibytes=400))
+    for seed in (0, 1):  # judged before, in this process
+        fit_and_judge(noise, seed, split, tmp_path)
     before = result_path(tmp_path, "noise", 0).stat().st_mtime_ns
-    with pytest.raises(StageError, match=r"broken with seed 0 \(exit status 1\)"):
-        run_ladder(rungs, split, tmp_path)
-    assert result_path(tmp_path, "noise", 0).stat().st_mtime_ns == before
-    results = run_ladder([rungs[0], rungs[2]], split, tmp_path, seeds=(0, 1))
+    with pytest.raises(StageError, match=r"not judged: broken with seed 0 \(exit status 1\)\."):
+        run_ladder(
+            [Rung("broken", "Broken", fit_nothing, seeded=False), popularity, noise], split, tmp_path, seeds=(0, 1)
+        )
+    results = run_ladder([popularity, noise], split, tmp_path, seeds=(0, 1))
     assert [(one.model, one.seed) for one in results] == [("noise", 0), ("noise", 1), ("popularity", 0)]
+    assert result_path(tmp_path, "noise", 0).stat().st_mtime_ns == before
     assert results[2].settings["process"] != os.getpid()
     assert results[2].parameters == 90
     assert results[1].peak_rss_mib > results[2].peak_rss_mib + 300
