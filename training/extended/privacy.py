@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 512)
+ORDERS: tuple[int, ...] = (*range(2, 65), 80, 96, 128, 192, 256, 512)
 
 
 def renyi(q: float, z: float, alpha: int) -> float:
@@ -36,5 +36,5 @@ def epsilon(q: float, z: float, rounds: int, delta: float) -> float:
     """The ε of (ε, δ)-differential privacy of a whole client after `rounds`; infinite without noise."""
     if z == 0:
         return math.inf
-    each = [rounds * renyi(q, z, alpha) + math.log(1 / delta) / (alpha - 1) for alpha in ORDERS]
+    each: list[float] = [rounds * renyi(q, z, alpha) + math.log(1 / delta) / (alpha - 1) for alpha in ORDERS]
     return min(each)
