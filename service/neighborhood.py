@@ -49,23 +49,30 @@ def last_events(rows: npt.NDArray[np.int32], times: npt.NDArray[np.int64], *, no
     return History(padded, mask, age)
 
 
+def no_places(num_items: int) -> npt.NDArray[np.int32]:
+    """The scratch table of `edges`: (items,) of -1."""
+    return np.full(num_items, -1, np.int32)
+
+
 def edges(
-    candidates: npt.NDArray[np.int32], history: History, relations: Sequence[Relation]
+    candidates: npt.NDArray[np.int32],
+    history: History,
+    relations: Sequence[Relation],
+    places: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.float32]:
     """Weights (C, L, R) of the item graph from each history item to each candidate; 0 where there is no edge.
 
     `candidates` (C,) are distinct item rows. An edge h -> c exists in relation r where c is among r's neighbors of h.
+    `places` is `no_places` of the catalog, kept by the caller: it is written to meanwhile and left as it was, so that
+    no search over hundreds of neighbors an event is needed. Two threads must not share one.
     """
     out = np.zeros((len(candidates), len(history.rows), len(relations)), np.float32)
-    if not len(candidates):
-        return out
-    order = np.argsort(candidates, kind="stable")
-    ordered = candidates[order]
-    events = int(history.mask.sum())
+    events = history.rows[: int(history.mask.sum())]
+    places[candidates] = np.arange(len(candidates), dtype=np.int32)
     for r, relation in enumerate(relations):
-        near = relation.neighbors[history.rows[:events]]
-        position = np.searchsorted(ordered, near)
-        np.minimum(position, len(ordered) - 1, out=position)
-        event, slot = np.nonzero(ordered[position] == near)
-        out[order[position[event, slot]], event, r] = relation.weights[history.rows[event], slot]
+        near = relation.neighbors[events]
+        place = places[near]  # a neighbor of -1 reads the last item's place, and is dropped below
+        event, slot = np.nonzero((place >= 0) & (near >= 0))
+        out[place[event, slot], event, r] = relation.weights[events[event], slot]
+    places[candidates] = -1
     return out

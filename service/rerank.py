@@ -10,7 +10,7 @@ import numpy.typing as npt
 from service.bundle.reader import Bundle
 from service.bundle.signatures import RERANKER
 from service.domain import Candidates
-from service.neighborhood import History, edges, last_events
+from service.neighborhood import History, edges, last_events, no_places
 from service.onnx_model import OnnxModel
 
 SMALLEST = 32
@@ -29,6 +29,7 @@ class Reranker:
     def __init__(self, bundle: Bundle, *, most_candidates: int) -> None:
         self._bundle = bundle
         self._model = OnnxModel(bundle.model_path(RERANKER))
+        self._places = no_places(bundle.manifest.num_items)
         self.buckets = _buckets(most_candidates)
         """Numbers of candidates (C) that the model is called with, ascending."""
 
@@ -52,7 +53,7 @@ class Reranker:
             "history_vectors": b.history_vectors[history.rows][None],
             "history_mask": history.mask[None],
             "history_age_days": history.age_days[None],
-            "edges": padded(edges(candidates.rows, history, b.relations)),
+            "edges": padded(edges(candidates.rows, history, b.relations, self._places)),
         }
         return self._model.run("scores", feeds)[0, :n]
 

@@ -17,13 +17,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from service.neighborhood import Relation, edges
+from service.neighborhood import Relation, edges, no_places
 from training.co_purchase import co_purchase_graph
 from training.dataset import Interactions
 from training.histories import Histories, histories, past_of, user_vectors
-from training.ranking_metrics import Ranking, hits, per_user, rank_all
+from training.ranking_metrics import Ranking, hits, per_user, rank_all, to_find
 from training.reranker import NEGATIVE, Reranker
-from training.tables import Tables, relevant_items
+from training.tables import Tables
 
 
 class RerankSettings(BaseModel):
@@ -57,6 +57,8 @@ class FirstStage:
     vectors: npt.NDArray[np.float32]
     """(users, dim)."""
     seen: sp.csr_matrix
+    places: npt.NDArray[np.int32]
+    """Scratch of `edges`."""
 
     @classmethod
     def of(cls, tables: Tables, stored: tuple[Relation, ...], known: Interactions, *, length: int) -> FirstStage:
@@ -64,15 +66,25 @@ class FirstStage:
         history = histories(past_of(known), now=known.as_of(), length=length)
         vectors = user_vectors(history, tables.history_vectors, tables.decay_per_day)
         seen = known.matrix()
-        return cls(tables, (*stored, co_purchase_graph(seen), tables.linear), history, vectors, seen)
+        return cls(
+            tables,
+            (*stored, co_purchase_graph(seen), tables.linear),
+            history,
+            vectors,
+            seen,
+            no_places(known.num_items),
+        )
 
     def retrieve(self, users: npt.NDArray[np.int64], *, k: int) -> Ranking:
         """The exact k best items by inner product, without what the shopper has."""
         return rank_all(lambda rows: self.vectors[rows] @ self.tables.item_vectors.T, users, self.seen, k=k)
 
     def edges(self, user: int, candidates: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """The item graph between one shopper's events and some candidates: (C, L, R)."""
-        return edges(np.maximum(candidates, 0).astype(np.int32), self.history.of(user), self.relations)
+        """The item graph between one shopper's events and some candidates: (C, L, R); none for a candidate of -1."""
+        history, there = self.history.of(user), candidates >= 0
+        out = np.zeros((len(candidates), len(history.rows), len(self.relations)), np.float32)
+        out[there] = edges(candidates[there].astype(np.int32), history, self.relations, self.places)
+        return out
 
     def batches(self, ranking: Ranking, size: int) -> Iterator[tuple[slice, dict[str, Tensor]]]:
         """Arguments of `Reranker.score` for consecutive shoppers; histories are cut to the longest of the batch."""
@@ -94,7 +106,7 @@ class FirstStage:
                 "candidate_popularity": t.popularity[rows],
                 "history_mask": self.history.mask[users, :longest],
                 "history_age_days": self.history.age_days[users, :longest],
-                "edges": np.stack(near) * (ranking.rows[part] >= 0)[:, :, None, None],
+                "edges": np.stack(near),
             }
             yield part, {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
 
@@ -215,7 +227,7 @@ def fit_reranker(
     on_epoch: Callable[[int, int], None] = lambda done, most: None,
 ) -> tuple[Reranker, RerankCurve]:
     """Fit on shoppers with any of `labels` among their candidates; `known` is what the first stage was fitted on."""
-    relevant, users = relevant_items(known, labels)
+    relevant, users = to_find(known.matrix(), labels.matrix())
     rng = np.random.default_rng(settings.seed)
     if len(users) > settings.max_users:
         users = np.sort(rng.choice(users, settings.max_users, replace=False))

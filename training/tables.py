@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from service.neighborhood import SECONDS_A_DAY, Relation
 from training.dataset import LINEAR, Interactions, load_relation
 from training.histories import histories, past_of, user_vectors
-from training.ranking_metrics import per_user, rank_all
+from training.ranking_metrics import per_user, rank_all, to_find
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def side_by_side(members: Sequence[Tables]) -> Tables:
 
 def validation_recall(tables: Tables, train: Interactions, judged: Interactions, length: int) -> float:
     """recall@20 of `judged` for shoppers and items of `train`, items already in `train` masked."""
-    relevant, users = relevant_items(train, judged)
+    relevant, users = to_find(train.matrix(), judged.matrix())
     if not len(users):
         return 0.0
     vectors = user_vectors(
@@ -65,16 +64,6 @@ def validation_recall(tables: Tables, train: Interactions, judged: Interactions,
     )
     ranking = rank_all(lambda rows: vectors[rows] @ tables.item_vectors.T, users, train.matrix(), k=20)
     return float(per_user(ranking, relevant, [20])["recall@20"].mean())
-
-
-def relevant_items(train: Interactions, judged: Interactions) -> tuple[sp.csr_matrix, npt.NDArray[np.int64]]:
-    """What is to be found: `judged` without what `train` already has, and the warm shoppers who have any of it."""
-    seen = train.matrix()
-    relevant = judged.matrix()
-    relevant = (relevant - relevant.multiply(seen)).tocsr()
-    relevant.eliminate_zeros()
-    relevant.sort_indices()
-    return relevant, np.flatnonzero((np.diff(seen.indptr) > 0) & (np.diff(relevant.indptr) > 0))
 
 
 def choose_decay(tables: Tables, train: Interactions, validation: Interactions, length: int) -> float:

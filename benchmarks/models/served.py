@@ -1,4 +1,4 @@
-"""What is served against what was measured: every judged user through the service's own stages, from the published bundle.
+"""What is served against what was measured: every judged user through the service's own stages, from the bundle.
 
     python benchmarks/models/served.py --run <run> --split validation --out results.jsonl
 
@@ -24,10 +24,9 @@ from service.rerank import Reranker
 from service.retrieve import Retriever
 from service.shoppers import Shoppers
 from training.dataset import TEST, TRAIN, VALIDATION, load_interactions
-from training.ranking_metrics import Ranking, per_user
+from training.ranking_metrics import Ranking, per_user, to_find
 from training.run import work_of
 from training.stages import read_recipe
-from training.tables import relevant_items
 from training.topk import RunModel
 
 K = 20
@@ -70,7 +69,7 @@ def compare(run: Path, split: int, most: int) -> dict[str, object]:
     recipe = read_recipe(work)
     everything = load_interactions(work)
     known = everything.within(recipe.published())
-    relevant, users = relevant_items(known, everything.within([split]))
+    relevant, users = to_find(known.matrix(), everything.within([split]).matrix())
     if most and len(users) > most:
         users = np.sort(np.random.default_rng(0).choice(users, most, replace=False))
     model = RunModel.of(run)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.neighborhood import History, Relation, edges, last_events
+from service.neighborhood import History, Relation, edges, last_events, no_places
 
 
 @st.composite
@@ -45,7 +45,10 @@ def naive_edges(candidates: Any, history: History, relations: list[Relation]) ->
 def test_edges_are_those_of_the_naive_loop(graph: Any) -> None:
     candidates, past, length, relations = graph
     history = last_events(past, np.arange(len(past), dtype=np.int64), now=len(past), length=length)
-    np.testing.assert_array_equal(edges(candidates, history, relations), naive_edges(candidates, history, relations))
+    places = no_places(len(relations[0].neighbors))
+    found = edges(candidates, history, relations, places)
+    np.testing.assert_array_equal(found, naive_edges(candidates, history, relations))
+    np.testing.assert_array_equal(places, no_places(len(places)))
 
 
 def test_last_events_are_newest_first_and_padded() -> None:

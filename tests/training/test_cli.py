@@ -60,7 +60,11 @@ def test_a_value_out_of_bounds_names_the_flag() -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["fit-model", "--work", "nowhere"], 2, "error: nowhere/ingest: stage 'ingest' has not run in this work folder"),
+        (
+            ["fit-model", "--work", "nowhere"],
+            2,
+            "error: nowhere/ingest: stage 'ingest' has not run in",
+        ),
         (["fit-model", "--width", "1"], 2, "error: --width: Input should be greater than or equal to 7, got 1"),
         (["fit-model", "--width", "broad"], 2, "Invalid value for '--width'"),
         (["juggle"], 2, "No such command"),

@@ -14,9 +14,9 @@ from training.fit import fit_gat, fit_members
 from training.fit_reranker import FirstStage, RerankSettings, fit_reranker, rerank
 from training.fit_settings import FitSettings
 from training.linear import LinearSettings, linear_graph
-from training.ranking_metrics import per_user
+from training.ranking_metrics import per_user, to_find
 from training.reranker import Reranker
-from training.tables import choose_decay, relevant_items, side_by_side, validation_recall
+from training.tables import choose_decay, side_by_side, validation_recall
 
 
 def linear(dataset: Dataset, known: Interactions) -> Relation:
@@ -128,8 +128,8 @@ def test_the_reranker_learns_what_retrieval_cannot_know(dataset: Dataset) -> Non
     assert curve.best_epochs > 0
     assert max(curve.recall_at_20) > curve.retrieval + 0.3
 
-    relevant, users = relevant_items(
-        dataset.interactions.within([TRAIN, VALIDATION]), dataset.interactions.within([TEST])
+    relevant, users = to_find(
+        dataset.interactions.within([TRAIN, VALIDATION]).matrix(), dataset.interactions.within([TEST]).matrix()
     )
     known = FirstStage.of(blind, relations, dataset.interactions.within([TRAIN, VALIDATION]), length=10)
     candidates = known.retrieve(users, k=90)
