@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import DataError
@@ -19,6 +19,9 @@ from training.extended.estimators import (
     switch_dr,
     value,
 )
+
+
+STEADY = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def worlds(draw: st.DrawFn, *, exact_model: bool = False, wrong_propensity: bool
     )
 
 
+@STEADY
 @given(worlds())
 def test_ips_and_dr_are_unbiased_with_any_model(world: World) -> None:
     assert world.expect(ips(world.weight, world.reward)) == pytest.approx(world.value, abs=1e-12)
@@ -72,12 +76,14 @@ def test_ips_and_dr_are_unbiased_with_any_model(world: World) -> None:
     assert world.expect(terms) == pytest.approx(world.value, abs=1e-12)
 
 
+@STEADY
 @given(worlds(exact_model=True, wrong_propensity=True))
 def test_dr_is_unbiased_with_wrong_propensities_where_the_model_is_right(world: World) -> None:
     terms = dr(world.weight, world.reward, world.modelled, world.expected)
     assert world.expect(terms) == pytest.approx(world.value, abs=1e-10)
 
 
+@STEADY
 @given(worlds(), st.floats(0.2, 5))
 def test_clipping_takes_off_exactly_what_stands_above_the_cap(world: World, cap: float) -> None:
     bias = world.expect(clipped_ips(world.weight, world.reward, cap)) - world.value
@@ -85,6 +91,7 @@ def test_clipping_takes_off_exactly_what_stands_above_the_cap(world: World, cap:
     assert bias <= 1e-12
 
 
+@STEADY
 @given(worlds(), st.floats(0.2, 5))
 def test_switching_leaves_the_models_error_where_weights_are_large(world: World, cap: float) -> None:
     terms = switch_dr(world.weight, world.reward, world.modelled, world.expected, cap)
@@ -92,6 +99,7 @@ def test_switching_leaves_the_models_error_where_weights_are_large(world: World,
     assert world.expect(terms) - world.value == pytest.approx(world.expect(left), abs=1e-12)
 
 
+@STEADY
 @given(worlds(), st.integers(0, 2**32 - 1), st.floats(-3, 3))
 def test_snips_stays_in_the_range_of_rewards_and_moves_with_them(world: World, seed: int, moved: float) -> None:
     rng = np.random.default_rng(seed)
@@ -103,6 +111,7 @@ def test_snips_stays_in_the_range_of_rewards_and_moves_with_them(world: World, s
     assert value(snips(weight, reward + moved)).mean == pytest.approx(estimate + moved, abs=1e-9)
 
 
+@STEADY
 @given(worlds())
 def test_snips_of_endlessly_many_rows_is_the_truth(world: World) -> None:
     ratio = world.expect(world.weight * world.reward) / world.expect(world.weight)
