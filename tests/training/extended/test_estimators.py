@@ -20,7 +20,6 @@ from training.extended.estimators import (
     value,
 )
 
-
 STEADY = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
