@@ -23,7 +23,8 @@ class EvaluateSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     ease_max_items: int = Field(25_000, ge=0)
-    """Most items with interactions for which EASE is fitted: its memory is their square, its time their cube."""
+    """Most items with interactions for which EASE is dense: its memory is their square, its time their cube. Beyond, a
+    sparse approximation stands for it."""
     ease_ridge: float = Field(100.0, gt=0)
     """EASE's ridge."""
     ials_factors: int = Field(128, ge=0)
@@ -77,8 +78,11 @@ def _baselines(known: Interactions, settings: EvaluateSettings) -> dict[str, Sco
     fitted: dict[str, Scores] = {"popularity": baselines.popularity(counts), "ItemKNN": baselines.item_knn(matrix)}
     if settings.ials_factors:
         fitted["iALS"] = baselines.ials(matrix, factors=settings.ials_factors, seed=settings.seed)
+    fitted["RP3beta"] = baselines.rp3beta(matrix, alpha=0.3, beta=0.1, neighbors=1000)
     if np.count_nonzero(counts) <= settings.ease_max_items:
         fitted["EASE"] = baselines.ease(matrix, ridge=settings.ease_ridge)
+    else:
+        fitted["sparse EASE"] = baselines.sparse_ease(matrix, ridge=settings.ease_ridge, neighbors=100)
     return fitted
 
 

@@ -1,4 +1,4 @@
-"""Every baseline on a published split, side by side: quality with intervals, slices, lists, time and memory.
+"""Every model on a published split, side by side: quality with intervals, slices, lists, time and memory.
 
     .venv/bin/python -m benchmarks.models.ladder amazon-baby --run var/ladder-baby --seeds 5
     .venv/bin/python -m benchmarks.models.ladder amazon-baby --run var/ladder-baby --models ease item-knn
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import scipy.sparse as sp
 
+from benchmarks.models.gat_rungs import NETWORKS, gat_rungs
 from benchmarks.models.learned_baselines import SETTINGS
 from benchmarks.models.linear_baselines import CONTENDERS
 from benchmarks.models.published_splits import load_split
@@ -24,6 +25,7 @@ from training.evaluation.judge import Fitted
 from training.evaluation.ladder import Rung, Split, run_ladder
 from training.evaluation.result import ModelResult
 from training.evaluation.significance import compare_run, table
+from training.presets import PRESETS
 
 LINEAR = {
     "popularity": "Popularity",
@@ -31,7 +33,7 @@ LINEAR = {
     "rp3beta": "RP3beta",
     "ials": "iALS",
     "ease": "EASE",
-    "sansa": "SANSA (sparse EASE)",
+    "sparse-ease": "sparse EASE (FSAI)",
 }
 LEARNED = {
     f"{model}-{loss}": f"{title}, {named}"
@@ -42,7 +44,7 @@ LEARNED = {
 
 def fit_linear(train: sp.csr_matrix, validation: sp.csr_matrix | None, seed: int, *, name: str) -> Fitted:
     """A model in closed form or by counting; `parameters` is how many weights it may keep."""
-    contender = CONTENDERS["sparse-ease" if name == "sansa" else name]
+    contender = CONTENDERS[name]
     settings = dict(contender.chosen) | ({"seed": seed} if name == "ials" else {})
     users, items = train.shape
     kept = {
@@ -66,13 +68,13 @@ def fit_learned(
 
 
 def rungs(dataset: str) -> list[Rung]:
-    """Every baseline, simple ones first."""
+    """Every model, simple ones first; the graph-attention models where there are nearest items by text and image."""
     linear = [Rung(name, title, partial(fit_linear, name=name), name == "ials") for name, title in LINEAR.items()]
     learned = []
     for name, title in LEARNED.items():
         model, loss = name.rsplit("-", 1)
         learned.append(Rung(name, title, partial(fit_learned, model=model, loss=loss, dataset=dataset)))
-    return linear + learned
+    return linear + learned + (gat_rungs(dataset) if dataset in PRESETS else [])
 
 
 def line(one: ModelResult) -> str:
@@ -90,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", choices=("amazon-baby", "amazon-clothing"))
     parser.add_argument("--run", type=Path, required=True, help="folder that keeps the results")
-    parser.add_argument("--models", nargs="+", choices=[*LINEAR, *LEARNED], help="some of them alone")
+    parser.add_argument("--models", nargs="+", choices=[*LINEAR, *LEARNED, "linear", *NETWORKS, "served"], help="some of them alone")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--beside", default="ease", help="the model that differences are taken from")
     given = parser.parse_args()

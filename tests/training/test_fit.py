@@ -164,7 +164,7 @@ def test_the_model_is_judged_as_it_is_served_beside_simple_models(dataset: Datas
     settings = EvaluateSettings(ials_factors=8)
     evaluation, details = judge(first, model, known, test, settings, num_candidates=30, protocol="as served")
     assert evaluation.users == 150
-    assert set(evaluation.baselines) == {"retrieval alone", "popularity", "ItemKNN", "iALS", "EASE"}
+    assert set(evaluation.baselines) == {"retrieval alone", "popularity", "ItemKNN", "iALS", "RP3beta", "EASE"}
     assert evaluation.metrics["recall@20"] > 0.95 > 0.5 > evaluation.baselines["popularity"]["recall@20"]
     assert evaluation.metrics["candidate_recall@30"] >= evaluation.metrics["recall@20"]
     for metrics in details.values():
