@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from offline_jobs.array_types import FloatArray, IntArray
+from offline_jobs.array_types import BoolArray, FloatArray, IntArray
 from offline_jobs.knn import Knn
 from service.errors import DataError
 
@@ -40,7 +40,7 @@ def given_graphs(path: Path, items: Path) -> dict[str, Knn]:
     return graphs
 
 
-def _by_item_row(neighbors: IntArray, cosine: FloatArray, row_of: IntArray, number: IntArray, known: IntArray) -> Knn:
+def _by_item_row(neighbors: IntArray, cosine: FloatArray, row_of: IntArray, number: IntArray, known: BoolArray) -> Knn:
     shape = (len(number), neighbors.shape[1])
     near, weight = np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
     near[known] = row_of[neighbors[number[known]]]

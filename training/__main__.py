@@ -7,6 +7,11 @@ from pathlib import Path
 from training import cli
 from training.evaluate import EvaluateSettings
 from training.export_stage import ExportSettings, run_export
+from training.extended.multi_task_export import run_multi_task
+from training.extended.multi_task_fit import MultiTaskSettings
+from training.extended.off_policy import OffPolicySettings, run_off_policy
+from training.extended.sasrec_fit import SasRecSettings
+from training.extended.sasrec_stage import run_sasrec
 from training.fit_reranker import RerankSettings
 from training.fit_settings import FitSettings
 from training.linear import LinearSettings
@@ -15,6 +20,10 @@ from training.report.command import ReportSettings, run_report
 from training.run import run_preset
 from training.stages import ProtocolSettings, RefitSettings, run_evaluate, run_fit, run_refit
 from training.topk import run_score, run_topk
+from training.tracking.settings import TrackingSettings
+from training.tuning.search import TuneSettings
+from training.tuning.select import SelectSettings, run_select
+from training.tuning.tune_stage import run_tune
 
 app = cli.new_app("Fit, judge and export models. Whatever is done already is skipped.")
 
@@ -63,7 +72,13 @@ cli.add_command(
     "fit-model",
     run_fit,
     text="Fit the graph-attention network and the re-ranker; the validation split chooses.",
-    settings={"": FitSettings, "linear": LinearSettings, "rerank": RerankSettings, "protocol": ProtocolSettings},
+    settings={
+        "": FitSettings,
+        "linear": LinearSettings,
+        "rerank": RerankSettings,
+        "protocol": ProtocolSettings,
+        "track": TrackingSettings,
+    },
     flags={"work": cli.WORK},
 )
 cli.add_command(
@@ -100,6 +115,52 @@ cli.add_command(
     flags={
         "run": (Path, ..., "Run folder; its results/ are shown."),
         "out": (Path, Path("report.html"), "Page to write."),
+    },
+)
+cli.add_command(
+    app,
+    "tune",
+    run_tune,
+    text="Search the settings of the fit, judged on the validation split; run again to go on.",
+    settings={"": TuneSettings, "fit": FitSettings, "linear": LinearSettings, "track": TrackingSettings},
+    flags={"work": cli.WORK},
+)
+cli.add_command(
+    app,
+    "select",
+    run_select,
+    text="Choose the winner of a run's results by validation figures alone.",
+    settings={"": SelectSettings},
+    flags={"run": (Path, ..., "Folder that holds results/.")},
+)
+cli.add_command(
+    app,
+    "sasrec",
+    run_sasrec,
+    text="Fit SASRec, choose its epochs on validation, and judge it on the test split once.",
+    settings={"": SasRecSettings},
+    flags={"work": cli.WORK, "dataset": (str, ..., "Name of the data in the results.")},
+)
+cli.add_command(
+    app,
+    "multi-task",
+    run_multi_task,
+    text="Fit a click and a ranking head on logged slates, and export them to ONNX.",
+    settings={"": MultiTaskSettings},
+    flags={
+        "log": (Path, ..., "Logged slates (.npz: features, position, click)."),
+        "out": (Path, ..., "Folder to write."),
+    },
+)
+cli.add_command(
+    app,
+    "off-policy",
+    run_off_policy,
+    text="Learn whom to show what from a log with propensities, and say what to expect of it.",
+    settings={"": OffPolicySettings},
+    flags={
+        "log": (Path, ..., "Parquet: action, propensity, reward; every other column is context."),
+        "out": (Path, ..., "Folder for policy.safetensors and report.json."),
     },
 )
 

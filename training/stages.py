@@ -40,7 +40,7 @@ from training.dataset import (
 )
 from training.evaluate import EvaluateSettings, judge, page
 from training.evaluation.protocols import inner_split
-from training.fit import Curve, fit_members
+from training.fit import Curve, OnEpoch, fit_members
 from training.fit_reranker import FirstStage, RerankCurve, RerankSettings, fit_reranker
 from training.fit_settings import FitSettings
 from training.linear import LinearSettings, linear_graph
@@ -48,6 +48,9 @@ from training.reranker import Reranker
 from training.stage import Stage, open_stage, require
 from training.tables import Tables, choose_decay, load_tables, save_relation, save_tables
 from training.threads import torch_threads
+from training.tracking.provenance import data_fingerprint
+from training.tracking.settings import TrackingSettings
+from training.tracking.tracked_run import TrackedRun, describe, epoch_hook, track
 
 VERSION = 3
 
@@ -99,16 +102,42 @@ class _FitStageSettings(BaseModel):
 
 
 def run_fit(
-    settings: FitSettings, linear: LinearSettings, rerank: RerankSettings, protocol: ProtocolSettings, work: Path
+    settings: FitSettings,
+    linear: LinearSettings,
+    rerank: RerankSettings,
+    protocol: ProtocolSettings,
+    tracking: TrackingSettings,
+    work: Path,
 ) -> None:
-    """Fit on the training split, choose on the validation split, and fit the re-ranker."""
+    """Fit on the training split, choose on the validation split, and fit the re-ranker.
+
+    What the first member's epochs show goes to the tracker, and the best figures at the end.
+    """
     whole = _FitStageSettings(fit=settings, linear=linear, rerank=rerank, protocol=protocol)
     with open_stage(work, "fit", version=VERSION, inputs=_inputs(work), settings=whole) as stage:
         if stage.fresh:
             return
         dataset = load_dataset(work)
         train, validation = (dataset.interactions.within([split]) for split in (TRAIN, VALIDATION))
-        tables, curve = _fitted(stage, dataset, train, settings, linear, label="fit", validation=validation)
+        described = describe(
+            f"gat-{settings.seed}",
+            whole.model_dump(),
+            dataset=work.resolve().parent.name,
+            seed=settings.seed,
+            data_fingerprint=data_fingerprint(work),
+        )
+        with track(tracking, work, described) as run:
+            tables, curve = _fitted(
+                stage,
+                dataset,
+                train,
+                settings,
+                linear,
+                label="fit",
+                validation=validation,
+                also=first_member(run, settings),
+            )
+            run.finish({"best_validation_recall@20": max(curve.recall_at_20), "epochs": curve.best_epochs})
         decay = choose_decay(tables, train, validation, settings.history_length)
         tables = tables.decaying(decay)
         if protocol.train_only:
@@ -254,7 +283,12 @@ def _fitted(
     label: str,
     validation: Interactions | None = None,
     epochs: int | None = None,
+    also: OnEpoch = lambda done, most, curve: None,
 ) -> tuple[Tables, Curve]:
+    def on_epoch(done: int, most: int, curve: Curve) -> None:
+        _show(progress, task, done, most, curve)
+        also(done, most, curve)
+
     with _bar(label) as (progress, task):
         progress.update(task, description="linear graph")
         graph = linear_graph(known.matrix(), dataset.relations, linear)
@@ -266,8 +300,22 @@ def _fitted(
             validation=validation,
             epochs=epochs,
             checkpoint=stage.scratch / label.replace(" ", "-"),
-            on_epoch=lambda done, most, curve: _show(progress, task, done, most, curve),
+            on_epoch=on_epoch,
         )
+
+
+def first_member(run: TrackedRun, settings: FitSettings) -> OnEpoch:
+    """Sends the epochs of the first member to a tracker: the others have no judge, and run for as many at most."""
+    send = epoch_hook(run, first_judged=settings.judge_every)
+    furthest = 0
+
+    def on_epoch(done: int, most: int, curve: Curve) -> None:
+        nonlocal furthest
+        if done > furthest:
+            furthest = done
+            send(done, most, curve)
+
+    return on_epoch
 
 
 @contextmanager

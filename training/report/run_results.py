@@ -18,8 +18,8 @@ from training.report.provenance import Provenance, read_provenance
 from training.report.svg import SERIES
 
 BASELINES = frozenset({
-    "popularity", "item-knn", "rp3beta", "ials", "ease", "sparse-ease", "mf-bpr", "mf-softmax", "mf-slatk", "lightgcn-bpr",
-    "lightgcn-softmax", "lightgcn-slatk", "frozen-graph", "sasrec",
+    "popularity", "item-knn", "rp3beta", "ials", "ease", "sparse-ease", "mf-bpr", "mf-softmax", "mf-slatk",
+    "lightgcn-bpr", "lightgcn-softmax", "lightgcn-slatk", "frozen-graph", "sasrec",
 })  # fmt: skip
 """Models that others have published; every other name is the project's own."""
 
