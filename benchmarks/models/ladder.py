@@ -92,7 +92,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", choices=("amazon-baby", "amazon-clothing"))
     parser.add_argument("--run", type=Path, required=True, help="folder that keeps the results")
-    parser.add_argument("--models", nargs="+", choices=[*LINEAR, *LEARNED, "linear", *NETWORKS, "served"], help="some of them alone")
+    known = [*LINEAR, *LEARNED, "linear", *NETWORKS, "served"]
+    parser.add_argument("--models", nargs="+", choices=known, help="some of them alone")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--beside", default="ease", help="the model that differences are taken from")
     given = parser.parse_args()
