@@ -87,6 +87,7 @@ class GatFit:
             heads=settings.heads,
             head_dim=settings.head_dim,
             rounds=settings.rounds,
+            fixed_gains=settings.fixed_gains,
         )
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
 

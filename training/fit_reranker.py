@@ -1,13 +1,13 @@
-"""Fit the re-ranker on candidates of a first stage that has not seen their labels.
+"""Fit the re-ranker on candidates of first stages that have not seen their labels.
 
-The first stage was fitted on the training split; its candidates are labelled by the validation split. Users are
-dealt into two folds, each judged by a re-ranker fitted on the other, which chooses the number of epochs; none is a
+A lesson is a first stage and later or hidden interactions that label its candidates. Shoppers are dealt into two
+folds, each judged by a re-ranker fitted on the other, which chooses the number of epochs; none is a
 choice, and so is to leave the order of retrieval as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -218,43 +218,66 @@ class _Examples:
         model.feature_scale.copy_(features.std(0).clamp(min=1e-3))
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """A first stage, and interactions that it has not seen."""
+
+    stage: FirstStage
+    labels: Interactions
+    known: Interactions
+    """What the first stage was fitted on."""
+
+    def examples(self, settings: RerankSettings) -> tuple[list[_Examples], float, int]:
+        """Shoppers with any of the labels to find, in two folds; recall@20 of retrieval summed over them; how many.
+
+        A shopper is in the same fold of every lesson.
+        """
+        relevant, users = to_find(self.known.matrix(), self.labels.matrix())
+        rng = np.random.default_rng(settings.seed)
+        fold = rng.permutation(self.known.num_users) % 2
+        if len(users) > settings.max_users:
+            users = np.sort(rng.choice(users, settings.max_users, replace=False))
+        if not len(users):
+            return [], 0.0, 0
+        ranking = self.stage.retrieve(users, k=settings.num_candidates)
+        retrieval = per_user(ranking, relevant, [20])["recall@20"].sum()
+        parts = [_part(ranking, fold[users] == f) for f in (0, 1)]
+        return [_Examples.of(self.stage, p, relevant, settings.batch_size) for p in parts], float(retrieval), len(users)
+
+
 def fit_reranker(
-    stage: FirstStage,
-    labels: Interactions,
-    known: Interactions,
+    lessons: Sequence[Lesson],
     settings: RerankSettings,
     *,
     on_epoch: Callable[[int, int], None] = lambda done, most: None,
 ) -> tuple[Reranker, RerankCurve]:
-    """Fit on shoppers with any of `labels` among their candidates; `known` is what the first stage was fitted on."""
-    relevant, users = to_find(known.matrix(), labels.matrix())
-    rng = np.random.default_rng(settings.seed)
-    if len(users) > settings.max_users:
-        users = np.sort(rng.choice(users, settings.max_users, replace=False))
-    if len(users) < 2:
-        return _new(stage, settings), RerankCurve(0.0, [0.0])
-    ranking = stage.retrieve(users, k=settings.num_candidates)
-    retrieval = per_user(ranking, relevant, [20])["recall@20"].mean()
-    fold = rng.permutation(len(users)) % 2
-    folds = [_Examples.of(stage, _part(ranking, fold == f), relevant, settings.batch_size) for f in (0, 1)]
+    """Fit on the shoppers of all lessons who have any of the labels among their candidates."""
+    folds, retrieval, shoppers = [_Examples([], [], []), _Examples([], [], [])], 0.0, 0
+    for lesson in lessons:
+        examples, found_alone, count = lesson.examples(settings)
+        folds = [mine + more for mine, more in zip(folds, examples, strict=True)] if examples else folds
+        retrieval, shoppers = retrieval + found_alone, shoppers + count
+    num_relations = len(lessons[0].stage.relations)
+    if not shoppers:
+        return _new(num_relations, settings), RerankCurve(0.0, [0.0])
     found = np.zeros(settings.max_epochs + 1)
     for f in (0, 1):
-        model = _new(stage, settings)
+        model = _new(num_relations, settings)
         found[0] += folds[f].found(model)
         for done, _ in enumerate(folds[1 - f].epochs(model, settings, settings.max_epochs), 1):
             found[done] += folds[f].found(model)
             on_epoch(f * settings.max_epochs + done, 3 * settings.max_epochs)
-    curve = RerankCurve(float(retrieval), (found / len(users)).tolist())
-    final = _new(stage, settings)
+    curve = RerankCurve(retrieval / shoppers, (found / shoppers).tolist())
+    final = _new(num_relations, settings)
     for done, _ in enumerate((folds[0] + folds[1]).epochs(final, settings, curve.best_epochs), 1):
         on_epoch(2 * settings.max_epochs + done, 3 * settings.max_epochs)
     final.active.fill_(float(curve.active))
     return final.eval(), curve
 
 
-def _new(stage: FirstStage, settings: RerankSettings) -> Reranker:
+def _new(num_relations: int, settings: RerankSettings) -> Reranker:
     torch.manual_seed(settings.seed)
-    return Reranker(num_relations=len(stage.relations))
+    return Reranker(num_relations=num_relations)
 
 
 def _part(ranking: Ranking, chosen: npt.NDArray[np.bool_]) -> Ranking:

@@ -85,8 +85,13 @@ class Gat(nn.Module):
         heads: int,
         head_dim: int,
         rounds: int = 2,
+        fixed_gains: bool = False,
     ) -> None:
-        """`gains` are where g starts, one a relation; `rounds` is T; with `heads` 0 there is no attention."""
+        """`gains` are where g starts, one a relation; `rounds` is T; with `heads` 0 there is no attention.
+
+        Edges by behaviour know the interactions that training hides, and learned gains come to rely on them: with
+        `fixed_gains` g, κ and ρ stay as they are.
+        """
         super().__init__()
         self.rounds = rounds
         self.identity = nn.Parameter(torch.randn(num_items, dim) * 0.1)
@@ -97,6 +102,8 @@ class Gat(nn.Module):
         self.hop = nn.Parameter(torch.tensor(3.0))
         self.degree_exponent = nn.Parameter(torch.tensor(0.5))
         self.popularity_gain = nn.Parameter(torch.tensor(0.7))
+        for fixed in (self.gain, self.hop, self.popularity_gain):
+            fixed.requires_grad_(not fixed_gains)
 
     def items(
         self, content: Tensor, keep: Tensor, relations: Sequence[Pattern], user_item: Pattern, *, scale: float = 1.0

@@ -17,6 +17,7 @@ PAPERS = (
     "fit-model.width=128",
     "fit-model.members=2",
     "fit-model.spectral=256",
+    "fit-model.fixed-gains=true",
     "fit-model.hidden-share=0.3",
     "fit-model.identity-dropout=0",
     "fit-model.temperature=0.2",

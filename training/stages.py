@@ -41,7 +41,7 @@ from training.dataset import (
 from training.evaluate import EvaluateSettings, judge, page
 from training.evaluation.protocols import inner_split
 from training.fit import Curve, OnEpoch, fit_members
-from training.fit_reranker import FirstStage, RerankCurve, RerankSettings, fit_reranker
+from training.fit_reranker import FirstStage, Lesson, RerankCurve, RerankSettings, fit_reranker
 from training.fit_settings import FitSettings
 from training.linear import LinearSettings, linear_graph
 from training.reranker import Reranker
@@ -52,7 +52,8 @@ from training.tracking.provenance import data_fingerprint
 from training.tracking.settings import TrackingSettings
 from training.tracking.tracked_run import TrackedRun, describe, epoch_hook, track
 
-VERSION = 3
+VERSION = 4
+DAY_SECONDS = 86_400
 
 
 class ProtocolSettings(BaseModel):
@@ -68,6 +69,8 @@ class ProtocolSettings(BaseModel):
     a first stage of its own."""
     inner_share: float = Field(0.2, gt=0, lt=1)
     """Share of each shopper's training items that is hidden, with inner labels."""
+    earlier_days: int = Field(0, ge=0)
+    """With validation labels: so many training days label too, each for a first stage fitted on the days before it."""
 
 
 class Recipe(BaseModel):
@@ -142,21 +145,21 @@ def run_fit(
         tables = tables.decaying(decay)
         if protocol.train_only:
             save_tables(stage.out, tables)
-        known, labels, first = train, validation, tables
-        if protocol.labels == "inner":
-            known, labels = inner_split(train, share=protocol.inner_share, seed=settings.seed, latest=decay > 0)
-            alone = settings.model_copy(update={"members": 1})  # what the re-ranker sees does not depend on how many
-            first, _ = _fitted(
-                stage, dataset, known, alone, linear, label="fit for the re-ranker", epochs=curve.best_epochs
-            )
-            first = first.decaying(decay)
+        lessons = []
+        for number, (known, labels) in enumerate(_hidden(train, validation, protocol, settings.seed, decay)):
+            first = tables
+            if known is not train:
+                alone = settings.model_copy(
+                    update={"members": 1}
+                )  # what the re-ranker sees does not depend on how many
+                label = f"fit for the re-ranker {number}"
+                first, _ = _fitted(stage, dataset, known, alone, linear, label=label, epochs=curve.best_epochs)
+                first = first.decaying(decay)
+            of = FirstStage.of(first, _stored(dataset), known, length=settings.history_length)
+            lessons.append(Lesson(of, labels, known))
         with _bar("re-ranker") as (progress, task), torch_threads(1):
             reranker, rerank_curve = fit_reranker(
-                FirstStage.of(first, _stored(dataset), known, length=settings.history_length),
-                labels,
-                known,
-                rerank,
-                on_epoch=lambda done, most: progress.update(task, completed=done, total=most),
+                lessons, rerank, on_epoch=lambda done, most: progress.update(task, completed=done, total=most)
             )
         recipe = Recipe(
             **dict(whole), epochs=curve.best_epochs, decay_per_day=decay, reranker_epochs=rerank_curve.best_epochs
@@ -164,6 +167,20 @@ def run_fit(
         (stage.out / "recipe.json").write_text(recipe.model_dump_json(indent=2))
         save_file(reranker.state_dict(), stage.out / "reranker.safetensors")
         _write_curves(stage, curve, rerank_curve)
+
+
+def _hidden(
+    train: Interactions, validation: Interactions, protocol: ProtocolSettings, seed: int, decay: float
+) -> Iterator[tuple[Interactions, Interactions]]:
+    """What the first stage of each lesson is fitted on, and what labels its candidates."""
+    if protocol.labels == "inner":
+        yield inner_split(train, share=protocol.inner_share, seed=seed, latest=decay > 0)
+        return
+    yield train, validation
+    day = train.timestamp // DAY_SECONDS
+    days = np.unique(day)
+    for earlier in days[max(1, len(days) - protocol.earlier_days) :][::-1]:
+        yield train.where(day < earlier), train.where(day == earlier)
 
 
 def _write_curves(stage: Stage, curve: Curve, rerank_curve: RerankCurve) -> None:

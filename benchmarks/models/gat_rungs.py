@@ -20,7 +20,7 @@ from training.evaluation.judge import Fitted
 from training.evaluation.ladder import Rung
 from training.evaluation.protocols import inner_split
 from training.fit import Curve, fit_members
-from training.fit_reranker import FirstStage, RerankSettings, fit_reranker, rerank_scores
+from training.fit_reranker import FirstStage, Lesson, RerankSettings, fit_reranker, rerank_scores
 from training.fit_settings import FitSettings
 from training.linear import LinearSettings, linear_graph
 from training.presets import PRESETS
@@ -96,7 +96,7 @@ def fit_served(train: sp.csr_matrix, validation: sp.csr_matrix | None, seed: int
     alone = settings.model_copy(update={"members": 1})
     inner, _ = _fitted(data, shown, alone, None, curve.best_epochs)
     rerank = RerankSettings(max_users=20_000, seed=seed)
-    model, _ = fit_reranker(_first(inner, data, shown, settings), hidden, shown, rerank)
+    model, _ = fit_reranker([Lesson(_first(inner, data, shown, settings), hidden, shown)], rerank)
     first = _first(tables, data, known, settings)
 
     def scores(users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

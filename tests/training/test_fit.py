@@ -11,7 +11,7 @@ from service.neighborhood import Relation
 from training.dataset import TEST, TRAIN, VALIDATION, Dataset, Interactions
 from training.evaluate import EvaluateSettings, judge, page
 from training.fit import fit_gat, fit_members
-from training.fit_reranker import FirstStage, RerankSettings, fit_reranker, rerank
+from training.fit_reranker import FirstStage, Lesson, RerankSettings, fit_reranker, rerank
 from training.fit_settings import FitSettings
 from training.linear import LinearSettings, linear_graph
 from training.ranking_metrics import per_user, to_find
@@ -124,7 +124,7 @@ def test_the_reranker_learns_what_retrieval_cannot_know(dataset: Dataset) -> Non
     relations = tuple(dataset.relations.values())
     first = FirstStage.of(blind, relations, train, length=10)
     settings = RerankSettings(num_candidates=90, max_epochs=8, batch_size=16, learning_rate=0.01)
-    model, curve = fit_reranker(first, validation, train, settings)
+    model, curve = fit_reranker([Lesson(first, validation, train)], settings)
     assert curve.best_epochs > 0
     assert max(curve.recall_at_20) > curve.retrieval + 0.3
 
@@ -143,7 +143,8 @@ def test_a_reranker_that_gains_nothing_leaves_the_order_of_retrieval(dataset: Da
     fit, _ = fit_gat(dataset, train, SETTINGS, linear(dataset, train), validation=None, epochs=1)
     first = FirstStage.of(fit.tables(), tuple(dataset.relations.values()), train, length=10)
     model, curve = fit_reranker(
-        first, dataset.interactions.within([VALIDATION]), train, RerankSettings(max_epochs=0, num_candidates=30)
+        [Lesson(first, dataset.interactions.within([VALIDATION]), train)],
+        RerankSettings(max_epochs=0, num_candidates=30),
     )
     candidates = first.retrieve(np.arange(10), k=30)
     assert curve.best_epochs == 0
