@@ -17,7 +17,7 @@ class FitSettings(BaseModel):
     relations: str = Field("text_knn=0.8,image_knn=0.2,linear=1", pattern=r"^(\w+=[0-9.]+)(,\w+=[0-9.]+)*$")
     """Edge types that the network sees, and where the gain of each starts."""
     fixed_gains: bool = False
-    """Keep these gains, that of the trip's neighbors and that of popularity where they start, instead of learning them."""
+    """Keep these gains, that of the trip's neighbors and that of popularity where they start."""
     linear_edges: int = Field(20, ge=1)
     """Edges an item of the linear graph that the network sees."""
     heads: int = Field(4, ge=0)
