@@ -33,7 +33,7 @@ def test_topk_of_a_run_equals_what_its_bundle_serves(built, tmp_path):
     shoppers, retriever = Shoppers(bundle), Retriever(bundle)
     reranker = Reranker(bundle, most_candidates=count)
     seen = load_interactions(built.work).matrix()
-    equal = compared = 0
+    shared, compared = 0.0, 0
     for (user_id,), table in top.group_by(["user_id"], maintain_order=True):
         assert table["rank"].to_list() == list(range(1, K + 1))
         assert (np.diff(table["score"].to_numpy()) <= 0).all()
@@ -47,11 +47,11 @@ def test_topk_of_a_run_equals_what_its_bundle_serves(built, tmp_path):
         scores = reranker.scores(candidates, shopper.history)
         best = np.argsort(-scores, kind="stable")[:K]
         compared += 1
-        equal += candidates.rows[best].tolist() == rows
-        np.testing.assert_allclose(scores[best], table["score"].to_numpy(), atol=2e-3)
+        shared += len(set(candidates.rows[best]) & set(rows)) / K
+        # The index is approximate: a candidate that it misses changes the shares of all others a little.
+        np.testing.assert_allclose(scores[best], table["score"].to_numpy(), atol=0.05)
     assert compared > 500
-    # FAISS adds up in another order than NumPy: where two scores are equal to the last bits, either may come first.
-    assert equal / compared > 0.98
+    assert shared / compared > 0.99
 
 
 def test_some_users_some_items_and_strangers(built, tmp_path):
