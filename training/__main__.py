@@ -6,6 +6,7 @@ from pathlib import Path
 
 from training import cli
 from training.evaluate import EvaluateSettings
+from training.evaluate_stage import run_evaluate
 from training.export_stage import ExportSettings, run_export
 from training.extended.multi_task_export import run_multi_task
 from training.extended.multi_task_fit import MultiTaskSettings
@@ -18,7 +19,7 @@ from training.linear import LinearSettings
 from training.presets import PRESETS
 from training.report.command import ReportSettings, run_report
 from training.run import run_preset
-from training.stages import ProtocolSettings, RefitSettings, run_evaluate, run_fit, run_refit
+from training.stages import ProtocolSettings, RefitSettings, run_fit, run_refit
 from training.topk import run_score, run_topk
 from training.tracking.settings import TrackingSettings
 from training.tuning.search import TuneSettings

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.bundle.manifest import Evaluation
 from training import baselines
 from training.dataset import Interactions
-from training.evaluation.judge import KS, judge_model
+from training.evaluation.judge import KS, Fitted, judge_model
+from training.evaluation.result import Epoch, ModelResult, PerUser, Protocol
 from training.fit_reranker import FirstStage, rerank
 from training.ranking_metrics import Ranking, Scores, to_find
 from training.reranker import Reranker
 
-Details = dict[str, dict[str, dict[str, float]]]
-"""Model name -> metric -> {mean, low, high}."""
+Judged = tuple[ModelResult, PerUser]
+RETRIEVAL, SERVED = "retrieval alone", "served"
+"""Titles of the first stage, and of both."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What results say of where they come from."""
+
+    dataset: str
+    protocol: Protocol
+    curve: tuple[Epoch, ...] = ()
+    """Of the first stage."""
+    fit_seconds: float = 0.0
+    """Of both stages."""
+
+
+ABOUT = About("data", "B")
 
 
 class EvaluateSettings(BaseModel):
@@ -42,61 +63,82 @@ def judge(
     *,
     num_candidates: int,
     protocol: str,
-) -> tuple[Evaluation, Details]:
+    about: About = ABOUT,
+) -> tuple[Evaluation, list[Judged]]:
     """Rank every item for each warm shopper with held-out items that are new to him; `known` is masked.
 
     The model is judged as it is served: retrieval of `num_candidates`, then the re-ranker's order; an item that
-    retrieval missed scores nothing.
+    retrieval missed scores nothing. Returns what the manifest tells, and the result of each model.
     """
     seen, judged = known.matrix(), held_out.matrix()
     _, users = to_find(seen, judged)
-    details: Details = {}
+    found: list[Judged] = []
 
-    def measure(name: str, ranks: Scores | Ranking, retrieved: Ranking | None = None) -> None:
-        result, _ = judge_model(
-            "model", name, ranks, seen, judged, dataset="work", protocol="B", seed=settings.seed, retrieved=retrieved
+    def measure(model: str, title: str, of: Fitted | Ranking, retrieved: Ranking | None = None) -> None:
+        found.append(
+            judge_model(
+                model,
+                title,
+                of,
+                seen,
+                judged,
+                dataset=about.dataset,
+                protocol=about.protocol,
+                seed=settings.seed,
+                retrieved=retrieved,
+            )
         )
-        details[name] = {metric: estimate.model_dump() for metric, estimate in result.metrics.items()}
 
     if len(users):
         candidates = first.retrieve(users, k=num_candidates)
-        measure("retrieval alone", candidates)
-        measure("served", rerank(reranker, first, candidates), candidates)
-        for baseline, scores in _baselines(known, settings).items():
-            measure(baseline, scores)
+        measure("retrieval", RETRIEVAL, candidates)
+        served_as = Fitted(
+            rerank(reranker, first, candidates),
+            parameters=2 * first.tables.item_vectors.size,
+            curve=about.curve,
+            seconds=about.fit_seconds,
+        )
+        measure("served", SERVED, served_as, candidates)
+        for model, title, fit in _baselines(known, settings):
+            start = time.monotonic()
+            scores = fit()
+            measure(model, title, Fitted(scores, seconds=time.monotonic() - start))
     means = {
-        model: {metric: round(value["mean"], 5) for metric, value in metrics.items()}
-        for model, metrics in details.items()
+        result.title: {metric: round(estimate.mean, 5) for metric, estimate in result.metrics.items()}
+        for result, _ in found
     }
-    served = means.pop("served", {})
-    return Evaluation(protocol=protocol, users=len(users), metrics=served, baselines=means), details
+    served = means.pop(SERVED, {})
+    return Evaluation(protocol=protocol, users=len(users), metrics=served, baselines=means), found
 
 
-def _baselines(known: Interactions, settings: EvaluateSettings) -> dict[str, Scores]:
+def _baselines(known: Interactions, settings: EvaluateSettings) -> Iterator[tuple[str, str, Callable[[], Scores]]]:
     matrix = known.matrix()
     counts = np.asarray(matrix.sum(0)).ravel().astype(np.float32)
-    fitted: dict[str, Scores] = {"popularity": baselines.popularity(counts), "ItemKNN": baselines.item_knn(matrix)}
+    yield "popularity", "popularity", lambda: baselines.popularity(counts)
+    yield "item-knn", "ItemKNN", lambda: baselines.item_knn(matrix)
     if settings.ials_factors:
-        fitted["iALS"] = baselines.ials(matrix, factors=settings.ials_factors, seed=settings.seed)
-    fitted["RP3beta"] = baselines.rp3beta(matrix, alpha=0.3, beta=0.1, neighbors=1000)
+        yield "ials", "iALS", lambda: baselines.ials(matrix, factors=settings.ials_factors, seed=settings.seed)
+    yield "rp3beta", "RP3beta", lambda: baselines.rp3beta(matrix, alpha=0.3, beta=0.1, neighbors=1000)
     if np.count_nonzero(counts) <= settings.ease_max_items:
-        fitted["EASE"] = baselines.ease(matrix, ridge=settings.ease_ridge)
+        yield "ease", "EASE", lambda: baselines.ease(matrix, ridge=settings.ease_ridge)
     else:
-        fitted["sparse EASE"] = baselines.sparse_ease(matrix, ridge=settings.ease_ridge, neighbors=100)
-    return fitted
+        yield (
+            "sparse-ease",
+            "sparse EASE",
+            lambda: baselines.sparse_ease(matrix, ridge=settings.ease_ridge, neighbors=100),
+        )
 
 
-def page(evaluation: Evaluation, details: Details) -> str:
+def page(evaluation: Evaluation, results: Sequence[ModelResult]) -> str:
     """The comparison as a table that a person reads."""
     lines = [f"Held-out interactions of {evaluation.users} warm shoppers. {evaluation.protocol.capitalize()}.", ""]
     lines.append(f"{'model':<18}" + "".join(f"{f'{m}@{k}':>26}" for k in KS for m in ("recall", "ndcg")))
-    for model, metrics in details.items():
-        cells = (metrics[f"{m}@{k}"] for k in KS for m in ("recall", "ndcg"))
-        row = (f"{c['mean']:.4f} [{c['low']:.4f}, {c['high']:.4f}]" for c in cells)
-        lines.append(f"{model:<18}" + "".join(f"{cell:>26}" for cell in row))
-    for metric, value in details.get("served", {}).items():
+    for result in results:
+        cells = (result.metrics[f"{m}@{k}"] for k in KS for m in ("recall", "ndcg"))
+        row = (f"{c.mean:.4f} [{c.low:.4f}, {c.high:.4f}]" for c in cells)
+        lines.append(f"{result.title:<18}" + "".join(f"{cell:>26}" for cell in row))
+    for metric, value in next((r.metrics for r in results if r.title == SERVED), {}).items():
         if metric.startswith("candidate_"):
-            lines.append(
-                f"\nRetrieval finds {value['mean']:.1%} of the held-out items ({metric.removeprefix('candidate_')})."
-            )
+            name = metric.removeprefix("candidate_")
+            lines.append(f"\nRetrieval finds {value.mean:.1%} of the held-out items ({name}).")
     return "\n".join(lines)

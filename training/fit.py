@@ -227,8 +227,12 @@ def fit_members(
     epochs: int | None = None,
     checkpoint: Path,
     on_epoch: OnEpoch = lambda done, most, curve: None,
+    on_member: Callable[[int, Gat], None] = lambda member, network: None,
 ) -> tuple[Tables, Curve]:
-    """Fit every member and set them side by side; with `validation`, the first one chooses the epochs of all."""
+    """Fit every member and set them side by side; with `validation`, the first one chooses the epochs of all.
+
+    `on_member` is called with each fitted network.
+    """
     tables = []
     chosen = Curve()
     for member in range(settings.members):
@@ -245,4 +249,5 @@ def fit_members(
         )
         chosen = chosen if member else curve
         tables.append(fit.tables())
+        on_member(member, fit.model)
     return side_by_side(tables), chosen

@@ -1,4 +1,4 @@
-"""The stages of `plotpointe-train`: fit, evaluate, refit; export is in `export_stage.py`.
+"""The stages `fit` and `refit` of `plotpointe-train`; see `evaluate_stage.py` and `export_stage.py` for the others.
 
 fit       on the training split; the validation split chooses epochs and decay; the re-ranker learns from interactions
           that its first stage has not seen
@@ -26,6 +26,7 @@ from rich.progress import Progress, TaskID
 from safetensors.torch import load_file, save_file
 
 from service.neighborhood import Relation
+from training.attention import save_network
 from training.co_purchase import co_purchase_graph
 from training.dataset import (
     CO_PURCHASE,
@@ -38,11 +39,11 @@ from training.dataset import (
     Interactions,
     load_dataset,
 )
-from training.evaluate import EvaluateSettings, judge, page
 from training.evaluation.protocols import inner_split
 from training.fit import Curve, OnEpoch, fit_members
 from training.fit_reranker import FirstStage, Lesson, RerankCurve, RerankSettings, fit_reranker
 from training.fit_settings import FitSettings
+from training.gat import Gat
 from training.linear import LinearSettings, linear_graph
 from training.reranker import Reranker
 from training.stage import Stage, open_stage, require
@@ -117,7 +118,7 @@ def run_fit(
     What the first member's epochs show goes to the tracker, and the best figures at the end.
     """
     whole = _FitStageSettings(fit=settings, linear=linear, rerank=rerank, protocol=protocol)
-    with open_stage(work, "fit", version=VERSION, inputs=_inputs(work), settings=whole) as stage:
+    with open_stage(work, "fit", version=VERSION, inputs=stage_inputs(work), settings=whole) as stage:
         if stage.fresh:
             return
         dataset = load_dataset(work)
@@ -155,7 +156,7 @@ def run_fit(
                 label = f"fit for the re-ranker {number}"
                 first, _ = _fitted(stage, dataset, known, alone, linear, label=label, epochs=curve.best_epochs)
                 first = first.decaying(decay)
-            of = FirstStage.of(first, _stored(dataset), known, length=settings.history_length)
+            of = FirstStage.of(first, stored_relations(dataset), known, length=settings.history_length)
             lessons.append(Lesson(of, labels, known))
         with _bar("re-ranker") as (progress, task), torch_threads(1):
             reranker, rerank_curve = fit_reranker(
@@ -201,56 +202,15 @@ def _write_curves(stage: Stage, curve: Curve, rerank_curve: RerankCurve) -> None
     )
 
 
-def run_evaluate(settings: EvaluateSettings, work: Path) -> None:
-    """Judge the recipe on the test split, once, beside the baselines; on validation where there is no test."""
-    inputs = _inputs(work) | {"fit": require(work, "fit")}
-    with open_stage(work, "evaluate", version=VERSION, inputs=inputs, settings=settings) as stage:
-        if stage.fresh:
-            return
-        dataset, recipe = load_dataset(work), read_recipe(work)
-        held_out = dataset.interactions.within([TEST])
-        judged = TEST if len(held_out) else VALIDATION
-        splits = [TRAIN] if recipe.protocol.train_only or judged == VALIDATION else [TRAIN, VALIDATION]
-        known = dataset.interactions.within(splits)
-        tables = _by_recipe(stage, work, dataset, splits, recipe, "fit for the test")
-        first = FirstStage.of(tables, _stored(dataset), known, length=recipe.fit.history_length)
-        evaluation, details = judge(
-            first,
-            load_reranker(work),
-            known,
-            dataset.interactions.within([judged]),
-            settings,
-            num_candidates=recipe.rerank.num_candidates,
-            protocol=protocol_of(splits, judged),
-        )
-        (stage.out / "evaluation.json").write_text(evaluation.model_dump_json(indent=2))
-        (stage.out / "metrics.json").write_text(json.dumps(details, indent=1))
-        text = page(evaluation, details)
-        (stage.out / "report.txt").write_text(text)
-        Console(stderr=True, soft_wrap=True).print(text, highlight=False, markup=False)
-        stage.count(users=evaluation.users, **{k.replace("@", "_at_"): v for k, v in evaluation.metrics.items()})
-
-
-def protocol_of(splits: list[int], judged: int) -> str:
-    """How a model was judged, in words."""
-    names = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}
-    fitted = " and ".join(names[split] for split in splits)
-    once = "judged once on the test split" if judged == TEST else "judged on the validation split: there is no test"
-    return (
-        f"full ranking of all items for warm shoppers; items of {fitted} masked; fitted on {fitted}, "
-        f"settings chosen on validation, {once}"
-    )
-
-
 def run_refit(settings: RefitSettings, work: Path) -> None:
     """Fit the recipe on every interaction, or take what `fit` has left where it may see the training split alone."""
-    inputs = _inputs(work) | {"fit": require(work, "fit")}
+    inputs = stage_inputs(work) | {"fit": require(work, "fit")}
     with open_stage(work, "refit", version=VERSION, inputs=inputs, settings=settings) as stage:
         if stage.fresh:
             return
         dataset, recipe = load_dataset(work), read_recipe(work)
         splits = list(recipe.published())
-        save_tables(stage.out, _by_recipe(stage, work, dataset, splits, recipe, "refit"))
+        save_tables(stage.out, fitted_by_recipe(stage, work, dataset, splits, recipe, "refit"))
         save_relation(stage.out, CO_PURCHASE, co_purchase_graph(dataset.interactions.within(splits).matrix()))
         described = {
             "decay_per_day": recipe.decay_per_day,
@@ -274,15 +234,20 @@ def load_reranker(work: Path) -> Reranker:
     return model.eval()
 
 
-def _inputs(work: Path) -> dict[str, Path]:
+def stage_inputs(work: Path) -> dict[str, Path]:
+    """The stages that a fit reads."""
     return {name: require(work, name) for name in ("ingest", "split", "lexical_embeddings", "fusion", "graphs")}
 
 
-def _stored(dataset: Dataset) -> tuple[Relation, ...]:
+def stored_relations(dataset: Dataset) -> tuple[Relation, ...]:
+    """The relations by content, in the order of STORED."""
     return tuple(dataset.relations[name] for name in STORED)
 
 
-def _by_recipe(stage: Stage, work: Path, dataset: Dataset, splits: list[int], recipe: Recipe, label: str) -> Tables:
+def fitted_by_recipe(
+    stage: Stage, work: Path, dataset: Dataset, splits: list[int], recipe: Recipe, label: str
+) -> Tables:
+    """The model of some splits: fitted anew by the recipe, or what `fit` has left of the training split."""
     if splits == [TRAIN] and recipe.protocol.train_only:
         return load_tables(require(work, "fit"), recipe.decay_per_day)
     known = dataset.interactions.within(splits)
@@ -301,10 +266,15 @@ def _fitted(
     validation: Interactions | None = None,
     epochs: int | None = None,
     also: OnEpoch = lambda done, most, curve: None,
+    network_to: Path | None = None,
 ) -> tuple[Tables, Curve]:
     def on_epoch(done: int, most: int, curve: Curve) -> None:
         _show(progress, task, done, most, curve)
         also(done, most, curve)
+
+    def on_member(member: int, network: Gat) -> None:
+        if member == 0 and network_to is not None:
+            save_network(network_to, network, list(settings.gains()))
 
     with _bar(label) as (progress, task):
         progress.update(task, description="linear graph")
@@ -318,6 +288,7 @@ def _fitted(
             epochs=epochs,
             checkpoint=stage.scratch / label.replace(" ", "-"),
             on_epoch=on_epoch,
+            on_member=on_member,
         )
 
 

@@ -163,13 +163,14 @@ def test_the_model_is_judged_as_it_is_served_beside_simple_models(dataset: Datas
     first = FirstStage.of(fit.tables(), tuple(dataset.relations.values()), known, length=10)
     model = Reranker(num_relations=4).eval()
     settings = EvaluateSettings(ials_factors=8)
-    evaluation, details = judge(first, model, known, test, settings, num_candidates=30, protocol="as served")
+    evaluation, found = judge(first, model, known, test, settings, num_candidates=30, protocol="as served")
     assert evaluation.users == 150
     assert set(evaluation.baselines) == {"retrieval alone", "popularity", "ItemKNN", "iALS", "RP3beta", "EASE"}
     assert evaluation.metrics["recall@20"] > 0.95 > 0.5 > evaluation.baselines["popularity"]["recall@20"]
     assert evaluation.metrics["candidate_recall@30"] >= evaluation.metrics["recall@20"]
-    for metrics in details.values():
-        assert all(cell["low"] <= cell["mean"] <= cell["high"] for cell in metrics.values())
-    text = page(evaluation, details)
-    assert text.count("]") == text.count("[") == 4 * len(details)
+    results = [result for result, _ in found]
+    for result in results:
+        assert all(one.low <= one.mean <= one.high for one in result.metrics.values())
+    text = page(evaluation, results)
+    assert text.count("]") == text.count("[") == 4 * len(results)
     assert "Retrieval finds" in text

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from service.errors import InputError
 from training.report.page import report_page
 from training.report.run_results import read_run
+from training.run import work_of
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,12 @@ class ReportSettings(BaseModel):
 
 
 def run_report(settings: ReportSettings, run: Path, out: Path) -> None:
-    """Write the page about a run folder to `out`, whole or not at all. Raises DataError where nothing can be said."""
+    """Write the page about a run folder to `out`, whole or not at all. Raises DataError where nothing can be said.
+
+    A run is a folder with results of a ladder, or one that `fit` made, whose evaluation is shown then.
+    """
+    evaluated = work_of(run) / "evaluate"
+    run = evaluated if evaluated.is_dir() and not (run / "results").is_dir() else run
     if not out.parent.is_dir():
         raise InputError("there is no such folder", where=str(out.parent), todo="Make it, or write the page elsewhere")
     page = report_page(read_run(run, metric=settings.metric, against=settings.against), title=settings.title)
