@@ -53,7 +53,7 @@ from training.tracking.provenance import data_fingerprint
 from training.tracking.settings import TrackingSettings
 from training.tracking.tracked_run import TrackedRun, describe, epoch_hook, track
 
-VERSION = 4
+VERSION = 5
 DAY_SECONDS = 86_400
 
 
