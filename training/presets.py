@@ -32,7 +32,14 @@ PAPERS = (
 PRESETS: dict[str, tuple[str, ...]] = {
     "amazon-baby": PAPERS,
     "amazon-sports": PAPERS,
-    "fashion-week": ("split.test-days=0",),
+    "fashion-week": (
+        "fit-model.protocol-earlier-days=2",
+        "fit-model.linear-ridge=100",
+        "fit-model.linear-text=0.3",
+        "fit-model.linear-image=0.1",
+        "fit-model.linear-text-exponent=0.5",
+        "fit-model.patience=5",
+    ),
     "amazon-electronics": ("embed-text.fields=title",),
 }
 
