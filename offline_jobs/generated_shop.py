@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 VERSION = 2
 RECORD = "generated.json"
+ORPHANS_S = 5.0
+"""How long processes of a killed run may take to end."""
 WORTH_PROCESSES = 12
 """Chunks of text or pictures below which starting processes takes longer than they save."""
 
@@ -48,8 +51,10 @@ def generate_shop(settings: GeneratedShopSettings, out: Path) -> None:
     if out.exists() and _is_made(out, record):
         log.info("generated shop: %s has it already, skipped", out)
         return
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    # A name of its own: processes of a killed run may still be writing below theirs.
+    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    for leftover in (partial, *out.parent.glob(f".{out.name}.partial*")):
+        _remove(leftover)
     partial.mkdir(parents=True)
     try:
         _write(settings, partial)
@@ -57,6 +62,13 @@ def generate_shop(settings: GeneratedShopSettings, out: Path) -> None:
         _replace(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove(leftover: Path) -> None:
+    """Remove a folder, and once more what orphans put into it meanwhile: they end within moments of their parent."""
+    deadline = time.monotonic() + ORPHANS_S
+    while leftover.exists():
+        shutil.rmtree(leftover, ignore_errors=time.monotonic() < deadline)
 
 
 def _is_made(out: Path, record: dict[str, object]) -> bool:

@@ -140,6 +140,7 @@ def run_fit(
                 label="fit",
                 validation=validation,
                 also=first_member(run, settings),
+                network_to=stage.out,
             )
             run.finish({"best_validation_recall@20": max(curve.recall_at_20), "epochs": curve.best_epochs})
         decay = choose_decay(tables, train, validation, settings.history_length)

@@ -60,7 +60,13 @@ def work(tmp_path, vectors, random):
         events = items.copy()
         events[:, -1] = 0
         np.save(stage.out / "history_vectors.npy", events)
-        described = {"decay_per_day": 0.1, "as_of": 30 * DAY, "history_length": 50, "num_candidates": 200}
+        described = {
+            "decay_per_day": 0.1,
+            "as_of": 30 * DAY,
+            "history_length": 50,
+            "num_candidates": 200,
+            "splits": [0, 1, 2],
+        }
         (stage.out / "refit.json").write_text(json.dumps(described))
     return tmp_path
 
