@@ -21,6 +21,7 @@ from training.fit import Curve
 from training.fit_reranker import FirstStage, rerank
 from training.ranking_metrics import to_find
 from training.report.provenance import provenance_here, save_provenance
+from training.run import dataset_of
 from training.stage import open_stage, read_record, require
 from training.stages import (
     VERSION,
@@ -82,7 +83,7 @@ def _about(work: Path, recipe: Recipe) -> About:
     record, split = read_record(fitted), read_record(require(work, "split"))
     by_time = split is not None and split.settings.get("kind") == "global-time"
     return About(
-        dataset=work.resolve().parent.name,
+        dataset=dataset_of(work),
         protocol="B" if by_time else "A",
         curve=epochs_of(curve, first_judged=recipe.fit.judge_every),
         fit_seconds=0.0 if record is None else record.wall_seconds,

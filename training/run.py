@@ -50,3 +50,10 @@ def run_preset(data: Path, preset: str, out: Path, seed: int, set: Sequence[str]
 def work_of(run: Path) -> Path:
     """The run's work folder."""
     return run / "work"
+
+
+def dataset_of(work: Path) -> str:
+    """What a work folder's data is called: the preset of its run, or else the folder that holds it."""
+    home = work.resolve().parent
+    described = home / RUN
+    return str(json.loads(described.read_text())["preset"]) if described.is_file() else home.name

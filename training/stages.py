@@ -46,6 +46,7 @@ from training.fit_settings import FitSettings
 from training.gat import Gat
 from training.linear import LinearSettings, linear_graph
 from training.reranker import Reranker
+from training.run import dataset_of
 from training.stage import Stage, open_stage, require
 from training.tables import Tables, choose_decay, load_tables, save_relation, save_tables
 from training.threads import torch_threads
@@ -126,7 +127,7 @@ def run_fit(
         described = describe(
             f"gat-{settings.seed}",
             whole.model_dump(),
-            dataset=work.resolve().parent.name,
+            dataset=dataset_of(work),
             seed=settings.seed,
             data_fingerprint=data_fingerprint(work),
         )

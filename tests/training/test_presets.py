@@ -10,6 +10,7 @@ from offline_jobs.pipeline import options_of
 from offline_jobs.run_commands import check_options
 from service.errors import InputError
 from training.presets import PRESETS, preset_options
+from training.run import dataset_of
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -38,3 +39,11 @@ def test_a_run_that_cannot_begin_says_why(arguments: list[str], said: str, tmp_p
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_a_run_names_its_data(tmp_path: Path) -> None:
+    work = tmp_path / "shop" / "work"
+    work.mkdir(parents=True)
+    assert dataset_of(work) == "shop"
+    (tmp_path / "shop" / "run.json").write_text('{"preset": "amazon-baby"}')
+    assert dataset_of(work) == "amazon-baby"
