@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from offline_jobs.quality_report_figures import Histogram
+from training.report.svg import FAINT, INK, SERIES, WIDTH, Draw, svg
+from training.report.svg import STYLE as SHARED
 
-INK, FAINT, BAR, SECOND = "#010203", "#040506", "#070809", "#0a0b0c"
+BAR, SECOND = SERIES[:2]
 COLOURS = {INK: "var(--ink)", FAINT: "var(--line)", BAR: "var(--accent)", SECOND: "var(--second)"}
 """Colours that stand for the page's own, light or dark; no plot uses them otherwise."""
-STYLE = {
-    "svg.fonttype": "none",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": FAINT,
-    "grid.linewidth": 0.8,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "ytick.major.size": 0,
-    "ytick.minor.size": 0,
-    "xtick.minor.size": 0,
-    "legend.frameon": False,
-}
-
-Draw = Callable[[Axes], None]
+STYLE = {**SHARED, "axes.grid.axis": "y", "xtick.major.size": mpl.rcParamsDefault["xtick.major.size"]}
 
 
 def degrees(users: Sequence[tuple[int, int]], items: Sequence[tuple[int, int]]) -> str:
@@ -129,25 +105,9 @@ def cores(rows: Sequence[tuple[int, int, int, int]]) -> str:
     return _svg("cores", draw)
 
 
-def _svg(name: str, draw: Draw, *, width: float = 4.7, height: float = 2.7) -> str:
-    """The figure (inches) as one <svg> element, the same for the same numbers, without anything that is loaded."""
-    style: Any = {**STYLE, "svg.hashsalt": name}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure.add_subplot())
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = file.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(r"font(?:-family)?: ([\d.]+px )?[^;\"]*?'?DejaVu Sans'?[^;\"]*", _font, text)
-    for placeholder, colour in COLOURS.items():
-        text = text.replace(placeholder, colour)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1)
-
-
-def _font(found: re.Match[str]) -> str:
-    return f"font: {found[1]}var(--font)" if found[1] else "font-family: var(--font)"
+def _svg(name: str, draw: Draw, *, width: float = WIDTH, height: float = 2.7) -> str:
+    """The figure (inches) in this page's colours."""
+    return svg(name, name, draw, width=width, height=height, style=STYLE, colours=COLOURS)
 
 
 def _plain_logarithms(axes: Axes, *, x: bool, y: bool) -> None:

@@ -11,24 +11,18 @@ import numpy as np
 import scipy.sparse as sp
 
 from service.neighborhood import Relation
-from training.baselines.item_pairs import largest, products, row_of
+from training.baselines.item_pairs import empty_graph, products, row_of, write_largest
 
 DEGREE = 20
 
 
 def co_purchase_graph(known: sp.csr_matrix, *, degree: int = DEGREE) -> Relation:
     """The `degree` items that weigh most for each, from a binary (users, items) matrix; ties to the lower row."""
-    n = known.shape[1]
     root = np.sqrt(np.maximum(np.asarray(known.sum(0), np.float32).ravel(), 1))
-    neighbors, weights = np.full((n, degree), -1, np.int32), np.zeros((n, degree), np.float32)
+    graph = empty_graph(known.shape[1], degree)
     for rows, together in products(known.T.tocsr(), known):
         row = row_of(together)
         other = together.indices != row + rows.start
         value = np.where(other, together.data / (root[row + rows.start] * root[together.indices]), 0).astype(np.float32)
-        best = largest(sp.csr_matrix((value, together.indices, together.indptr), together.shape), degree)
-        row = row_of(best)
-        order = np.lexsort((best.indices, -best.data, row))
-        place = np.arange(best.nnz) - best.indptr[row]
-        neighbors[rows.start + row, place] = best.indices[order]
-        weights[rows.start + row, place] = best.data[order]
-    return Relation(neighbors, weights)
+        write_largest(graph, rows, sp.csr_matrix((value, together.indices, together.indptr), together.shape))
+    return graph

@@ -75,9 +75,10 @@ class FirstStage:
             no_places(known.num_items),
         )
 
-    def retrieve(self, users: npt.NDArray[np.int64], *, k: int) -> Ranking:
-        """The exact k best items by inner product, without what the shopper has."""
-        return rank_all(lambda rows: self.vectors[rows] @ self.tables.item_vectors.T, users, self.seen, k=k)
+    def retrieve(self, users: npt.NDArray[np.int64], *, k: int, among: npt.NDArray[np.bool_] | None = None) -> Ranking:
+        """The exact k best items by inner product, without what the shopper has; of `among` (items,) alone."""
+        items = self.tables.item_vectors.T
+        return rank_all(lambda rows: self.vectors[rows] @ items, users, self.seen, k=k, among=among)
 
     def edges(self, user: int, candidates: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """The item graph between one shopper's events and some candidates: (C, L, R); none for a candidate of -1."""

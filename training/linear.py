@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.neighborhood import Relation
 from training.baselines.ease import ease_weights
-from training.baselines.item_pairs import largest, products
+from training.baselines.item_pairs import empty_graph, largest, products, row_of, write_largest
 from training.baselines.sparse_ease import inverse_of_gram
 from training.dataset import degree_normalised, relation_matrix
 
@@ -82,7 +82,7 @@ def linear_graph(train: sp.csr_matrix, relations: dict[str, Relation], settings:
     walk = degree_normalised(train)
     back = walk.T.tocsr()
     toward = settings.walk * popularity**settings.walk_exponent
-    graph = Relation(np.full((n, settings.degree), -1, np.int32), np.zeros((n, settings.degree), np.float32))
+    graph = empty_graph(n, settings.degree)
     for start in range(0, n, BLOCK):
         rows = slice(start, min(start + BLOCK, n))
         sparse = content[rows] + (back[rows] @ walk) @ sp.diags(toward)
@@ -93,8 +93,7 @@ def linear_graph(train: sp.csr_matrix, relations: dict[str, Relation], settings:
 def _keep(graph: Relation, rows: slice, linear: npt.NDArray[np.float32] | sp.csr_matrix, other: sp.csr_matrix) -> None:
     """Write the largest entries of `linear + other` (block, n) into the graph's rows, largest first, none to itself."""
     if isinstance(linear, np.ndarray):
-        own = np.repeat(np.arange(linear.shape[0]), np.diff(other.indptr))
-        linear[own, other.indices] += other.data
+        linear[row_of(other), other.indices] += other.data
         linear[np.arange(linear.shape[0]), np.arange(rows.start, rows.stop)] = 0
         k = min(graph.neighbors.shape[1], linear.shape[1])
         best = np.argpartition(-linear, k - 1, axis=1)[:, :k]
@@ -106,12 +105,7 @@ def _keep(graph: Relation, rows: slice, linear: npt.NDArray[np.float32] | sp.csr
     block = (linear + other).tocsr().astype(np.float32)
     block.setdiag(0, rows.start)
     block.sort_indices()
-    block = largest(block, graph.neighbors.shape[1])
-    row = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-    order = np.lexsort((block.indices, -block.data, row))
-    place = np.arange(block.nnz) - block.indptr[row]
-    graph.neighbors[rows.start + row, place] = block.indices[order]
-    graph.weights[rows.start + row, place] = block.data[order]
+    write_largest(graph, rows, block)
 
 
 class _DenseEase:
@@ -152,7 +146,7 @@ class _SparseEase:
         """Rows, columns and values of B, some rows at a time."""
         for rows, inverse in products(factor.T.tocsr(), factor):
             column = inverse.indices
-            row = np.repeat(np.arange(inverse.shape[0]), np.diff(inverse.indptr))
+            row = row_of(inverse)
             value = np.where(row + rows.start == column, 0, -inverse.data / diagonal[column]).astype(np.float32)
             kept = largest(
                 sp.csr_matrix((value, column, inverse.indptr), inverse.shape), PRUNED * self._settings.degree

@@ -8,13 +8,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from service.errors import DataError
+from training.files import write_whole
 from training.presets import preset_options
 
 RUN = "run.json"
@@ -29,13 +29,10 @@ def run_preset(data: Path, preset: str, out: Path, seed: int, set: Sequence[str]
     options = [*preset_options(preset, data, seed), *set]
     if not data.exists():
         raise DataError("no such file or folder", where=str(data), todo="Check --data")
-    out.mkdir(parents=True, exist_ok=True)
     folders = ["--data", str(data), "--work", str(work_of(out)), "--bundles", str(out / "bundles")]
     flags = [part for option in options for part in ("--set", option)]
     described = {"preset": preset, "seed": seed, "options": options}
-    temporary = out / f".{RUN}"
-    temporary.write_text(json.dumps(described, indent=1))
-    os.replace(temporary, out / RUN)
+    write_whole(out / RUN, json.dumps(described, indent=1))
     # The pipeline knows training and not the other way round, so it is run and not imported.
     command = [sys.executable, "-m", "offline_jobs", "run", *folders, *flags]
     with subprocess.Popen(command) as process:

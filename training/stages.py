@@ -6,8 +6,8 @@ evaluate  the same settings fitted on training and validation, judged once on th
 refit     the same settings fitted on every interaction: what is published
 export    ONNX models of the refit, each held against torch
 
-Where only the training split may be fitted on (`--train-only`, the protocol of the papers), evaluate and refit take the
-tables that fit has left.
+Where only the training split may be fitted on (`--protocol-train-only`, the protocol of the papers), evaluate and
+refit take the tables that fit has left.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from safetensors.torch import load_file, save_file
 
-from service.neighborhood import Relation
+from service.neighborhood import SECONDS_A_DAY, Relation
 from training.attention import save_network
 from training.co_purchase import co_purchase_graph
 from training.dataset import (
@@ -55,7 +55,6 @@ from training.tracking.settings import TrackingSettings
 from training.tracking.tracked_run import TrackedRun, describe, epoch_hook, track
 
 VERSION = 5
-DAY_SECONDS = 86_400
 
 
 class ProtocolSettings(BaseModel):
@@ -75,14 +74,19 @@ class ProtocolSettings(BaseModel):
     """With validation labels: so many training days label too, each for a first stage fitted on the days before it."""
 
 
-class Recipe(BaseModel):
-    """Everything that a fit was made with; `fit` writes it and the later stages follow it."""
+class _Asked(BaseModel):
+    """The settings that a fit is given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     fit: FitSettings
     linear: LinearSettings
     rerank: RerankSettings
     protocol: ProtocolSettings
+
+
+class Recipe(_Asked):
+    """Everything that a fit was made with; `fit` writes it and the later stages follow it."""
+
     epochs: int
     decay_per_day: float
     reranker_epochs: int
@@ -98,14 +102,6 @@ class RefitSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class _FitStageSettings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    fit: FitSettings
-    linear: LinearSettings
-    rerank: RerankSettings
-    protocol: ProtocolSettings
-
-
 def run_fit(
     settings: FitSettings,
     linear: LinearSettings,
@@ -118,7 +114,7 @@ def run_fit(
 
     What the first member's epochs show goes to the tracker, and the best figures at the end.
     """
-    whole = _FitStageSettings(fit=settings, linear=linear, rerank=rerank, protocol=protocol)
+    whole = _Asked(fit=settings, linear=linear, rerank=rerank, protocol=protocol)
     with open_stage(work, "fit", version=VERSION, inputs=stage_inputs(work), settings=whole) as stage:
         if stage.fresh:
             return
@@ -152,9 +148,8 @@ def run_fit(
         for number, (known, labels) in enumerate(_hidden(train, validation, protocol, settings.seed, decay)):
             first = tables
             if known is not train:
-                alone = settings.model_copy(
-                    update={"members": 1}
-                )  # what the re-ranker sees does not depend on how many
+                # One member will do: what the re-ranker sees does not depend on how many there are.
+                alone = settings.model_copy(update={"members": 1})
                 label = f"fit for the re-ranker {number}"
                 first, _ = _fitted(stage, dataset, known, alone, linear, label=label, epochs=curve.best_epochs)
                 first = first.decaying(decay)
@@ -180,7 +175,7 @@ def _hidden(
         yield inner_split(train, share=protocol.inner_share, seed=seed, latest=decay > 0)
         return
     yield train, validation
-    day = train.timestamp // DAY_SECONDS
+    day = train.timestamp // int(SECONDS_A_DAY)
     days = np.unique(day)
     for earlier in days[max(1, len(days) - protocol.earlier_days) :][::-1]:
         yield train.where(day < earlier), train.where(day == earlier)

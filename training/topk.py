@@ -20,7 +20,7 @@ from rich.progress import track
 from service.errors import DataError, InputError
 from training.dataset import STORED, load_interactions, load_relation
 from training.fit_reranker import FirstStage, rerank_scores
-from training.ranking_metrics import Ranking, rank_all
+from training.ranking_metrics import Ranking
 from training.reranker import Reranker
 from training.run import work_of
 from training.stage import require
@@ -70,7 +70,7 @@ class RunModel:
         known[known] = first.history.mask[users[known]].any(1)
         rows, scores = np.full((len(users), k), -1, np.int64), np.full((len(users), k), -np.inf, np.float32)
         if known.any():
-            candidates = self._candidates(users[known], max(k, self.num_candidates), allowed)
+            candidates = first.retrieve(users[known], k=max(k, self.num_candidates), among=allowed)
             new = rerank_scores(self.reranker, first, candidates)
             order = np.argsort(-new, axis=1, kind="stable")[:, :k]
             rows[known], scores[known] = (np.take_along_axis(table, order, 1) for table in (candidates.rows, new))
@@ -80,13 +80,6 @@ class RunModel:
         rows[~known, : len(popular)] = popular
         scores[~known, : len(popular)] = popularity[popular]
         return rows, scores
-
-    def _candidates(self, users: Rows, count: int, allowed: npt.NDArray[np.bool_] | None) -> Ranking:
-        if allowed is None:
-            return self.first.retrieve(users, k=count)
-        vectors, items = self.first.vectors, self.first.tables.item_vectors.T
-        off = np.where(allowed, np.float32(0), np.float32(-np.inf))
-        return rank_all(lambda part: vectors[part] @ items + off, users, self.first.seen, k=count)
 
 
 def run_topk(run: Path, users: str, items: Path | None, k: int, out: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from service.neighborhood import Relation
 from training.ranking_metrics import Scores
 
 PRODUCTS_A_BLOCK = 20_000_000
@@ -57,6 +58,24 @@ def largest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
         kept[order[place >= k]] = False
     indptr = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=matrix.shape[0]))])
     return sp.csr_matrix((value[kept], matrix.indices[kept], indptr), matrix.shape)
+
+
+def empty_graph(num_items: int, degree: int) -> Relation:
+    """An item graph without edges, to be filled: (items, degree) of -1 and 0."""
+    return Relation(np.full((num_items, degree), -1, np.int32), np.zeros((num_items, degree), np.float32))
+
+
+def write_largest(graph: Relation, rows: slice, block: sp.csr_matrix) -> None:
+    """Fill `rows` of an empty item graph with the largest positive values of a block (rows, items), largest first.
+
+    As `largest`: float32, columns ascending, of equal values those of the smaller columns.
+    """
+    best = largest(block, graph.neighbors.shape[1])
+    row = row_of(best)
+    order = np.lexsort((best.indices, -best.data, row))
+    place = np.arange(best.nnz) - best.indptr[row]
+    graph.neighbors[rows.start + row, place] = best.indices[order]
+    graph.weights[rows.start + row, place] = best.data[order]
 
 
 def linear_scores(histories: sp.csr_matrix, weights: sp.csr_matrix) -> Scores:

@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from service.errors import StageError
 from training.evaluation.judge import Fitted, judge_model
 from training.evaluation.result import ModelResult, Protocol, load_results, result_path, save_result
+from training.files import write_whole
 from training.ranking_metrics import Scores
 
 JUDGED_ON = "judged_on.json"
@@ -150,10 +151,7 @@ def _claim(run: Path, split: Split) -> None:
                 todo="Use another folder, or delete this one",
             )
         return
-    run.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{JUDGED_ON}-{os.getpid()}")
-    temporary.write_text(claim.model_dump_json(indent=1))
-    os.replace(temporary, path)
+    write_whole(path, claim.model_dump_json(indent=1))
 
 
 def _digest(matrix: sp.csr_matrix) -> str:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import DataError
+from training.files import write_whole
 
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 """What is kept for each shopper."""
@@ -100,8 +101,7 @@ def save_result(run: Path, result: ModelResult, per_user: PerUser) -> Path:
     with temporary.open("wb") as file:
         np.savez(file, users=per_user.users.astype(np.int32), **arrays)  # type: ignore[arg-type]
     os.replace(temporary, path.with_name(f"{path.stem}.npz"))
-    temporary.write_text(result.model_dump_json(indent=1))
-    os.replace(temporary, path)
+    write_whole(path, result.model_dump_json(indent=1))
     return path
 
 

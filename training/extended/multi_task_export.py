@@ -21,6 +21,7 @@ from training.export_onnx import OPSET, TOLERANCE
 from training.extended.impressions import Impressions, load_impressions
 from training.extended.multi_task import MultiTask, Served
 from training.extended.multi_task_fit import MultiTaskSettings, fit_multi_task, judge_log
+from training.files import write_whole
 
 KEPT_ASIDE = 0.1
 """Share of the log, its end, that judges; as much before it chooses the epochs."""
@@ -54,9 +55,7 @@ def run_multi_task(settings: MultiTaskSettings, log: Path, out: Path) -> None:
         os.replace(temporary, out / "model.onnx")
     finally:
         temporary.unlink(missing_ok=True)
-    temporary = out / f".multi_task-{os.getpid()}.json"
-    temporary.write_text(json.dumps(report, indent=1))
-    os.replace(temporary, out / "multi_task.json")
+    write_whole(out / "multi_task.json", json.dumps(report, indent=1))
 
 
 def hard_cases(slates: Impressions) -> list[torch.Tensor]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from service.errors import InputError
+from training.files import write_whole
 from training.report.page import report_page
 from training.report.run_results import read_run
 from training.run import work_of
@@ -40,7 +40,5 @@ def run_report(settings: ReportSettings, run: Path, out: Path) -> None:
     if not out.parent.is_dir():
         raise InputError("there is no such folder", where=str(out.parent), todo="Make it, or write the page elsewhere")
     page = report_page(read_run(run, metric=settings.metric, against=settings.against), title=settings.title)
-    temporary = out.with_name(f".{out.name}-{os.getpid()}")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, out)
+    write_whole(out, page)
     log.info("wrote %s", out)

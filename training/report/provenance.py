@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.errors import DataError
+from training.files import write_whole
 
 FILE = "provenance.json"
 PACKAGES = (
@@ -64,11 +65,8 @@ def provenance_here(commands: Iterable[str] = ()) -> Provenance:
 
 def save_provenance(run: Path, provenance: Provenance) -> Path:
     """Write the file, moved into place whole."""
-    run.mkdir(parents=True, exist_ok=True)
     path = run / FILE
-    temporary = run / f".{FILE}-{os.getpid()}"
-    temporary.write_text(provenance.model_dump_json(indent=1))
-    os.replace(temporary, path)
+    write_whole(path, provenance.model_dump_json(indent=1))
     return path
 
 

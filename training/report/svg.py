@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
 
@@ -51,28 +51,38 @@ WIDTH = 4.7
 Draw = Callable[[Axes], None]
 
 
-def svg(name: str, alt: str, draw: Draw, *, height: float) -> str:
-    """A figure WIDTH by `height` inches as one <svg>, the same bytes for the same numbers; nothing in it is loaded.
+def svg(
+    name: str,
+    alt: str,
+    draw: Draw,
+    *,
+    height: float,
+    width: float = WIDTH,
+    style: Mapping[str, object] = STYLE,
+    colours: Mapping[str, str] = COLOURS,
+) -> str:
+    """A figure (inches) as one <svg> element, the same bytes for the same numbers; nothing in it is loaded.
 
-    `name` is unique on the page: ids are made from it. `alt` says in a sentence what is to be seen.
+    `name` is unique on the page: ids are made from it. `alt` says in a sentence what is to be seen. `colours` are those
+    that stand for the page's own, and what they stand for.
     """
-    style: Any = {**STYLE, "svg.hashsalt": name}
-    with mpl.rc_context(style), warnings.catch_warnings():
+    salted: Any = {**style, "svg.hashsalt": name}
+    with mpl.rc_context(salted), warnings.catch_warnings():
         # The page's own font draws the text; that the font used for measuring lacks a letter changes nothing.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot())
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _for_the_page(file.getvalue(), alt)
+    return _for_the_page(file.getvalue(), alt, colours)
 
 
-def _for_the_page(text: str, alt: str) -> str:
+def _for_the_page(text: str, alt: str, colours: Mapping[str, str]) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # the same in every figure; markers and clip paths keep theirs
     text = re.sub(r"font(?:-family)?: ([\d.]+px )?[^;\"<>]*?'?DejaVu Sans'?[^;\"<>]*", _font, text)
-    for placeholder, colour in COLOURS.items():
+    for placeholder, colour in colours.items():
         text = text.replace(placeholder, colour)
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(visible(alt, most=2_000))}" ', 1)
 

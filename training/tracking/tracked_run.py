@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from training.evaluation.result import Epoch
+from training.files import write_whole
 from training.tracking.provenance import code_version
 from training.tracking.settings import TrackingSettings, open_tracker
 from training.tracking.tracker import RunDescription, Tracker, TrackingError
@@ -123,10 +123,7 @@ class TrackedRun:
     def _keep(self, **changed: object) -> None:
         assert self._record is not None
         self._record = self._record.model_copy(update=changed)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(f".{self._path.name}-{os.getpid()}")
-        temporary.write_text(self._record.model_dump_json(indent=1))
-        os.replace(temporary, self._path)
+        write_whole(self._path, self._record.model_dump_json(indent=1))
 
 
 @contextmanager

@@ -10,7 +10,6 @@ of its own version, and leaves the scheduler's comparisons out.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.errors import DataError, InputError
 from training.evaluation.result import Epoch
+from training.files import write_whole
 
 State = Literal["running", "finished", "stopped", "failed"]
 """`stopped`: fell behind the others. What is `running` or `failed` is tried again by the next call."""
@@ -87,11 +87,3 @@ class Records:
 
     def _path(self, number: int) -> Path:
         return self.folder / "trials" / f"{number}.json"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file in one rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -21,7 +21,7 @@ from scipy import stats
 
 from service.errors import InputError
 from training.evaluation.result import Estimate, ModelResult, load_results
-from training.tuning.records import write_whole
+from training.files import write_whole
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from service.errors import InputError, StageBusyError
+from training.files import write_whole
 from training.fit_settings import FitSettings
 from training.linear import LinearSettings
 from training.tracking.provenance import data_fingerprint
@@ -24,7 +25,7 @@ from training.tracking.settings import TrackingSettings
 from training.tracking.tracked_run import TrackedRun, describe, tracker_or_none
 from training.tuning.gat_space import GAT_SPACE
 from training.tuning.gat_trial import GatTrial, save_linear
-from training.tuning.records import Trial, write_whole
+from training.tuning.records import Trial
 from training.tuning.search import TuneSettings, best_trial, search
 from training.tuning.space import read_space
 
