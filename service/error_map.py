@@ -10,6 +10,10 @@ from service import errors
 GrpcCode = Literal[
     "INVALID_ARGUMENT",
     "NOT_FOUND",
+    "UNAUTHENTICATED",
+    "DEADLINE_EXCEEDED",
+    "RESOURCE_EXHAUSTED",
+    "UNIMPLEMENTED",
     "ABORTED",
     "FAILED_PRECONDITION",
     "UNAVAILABLE",
@@ -41,6 +45,10 @@ ERROR_MAP: dict[type[errors.PlotPointeError], WireError] = {
     errors.InputError: WireError(400, "INVALID_ARGUMENT", "Invalid input"),
     errors.DataError: WireError(400, "INVALID_ARGUMENT", "Invalid data"),
     errors.InvalidQueryError: WireError(400, "INVALID_ARGUMENT", "Invalid request"),
+    errors.UnknownItemError: WireError(404, "NOT_FOUND", "No such item"),
+    errors.UnknownTenantError: WireError(404, "NOT_FOUND", "No such tenant"),
+    errors.UnauthenticatedError: WireError(401, "UNAUTHENTICATED", "Not authenticated"),
+    errors.DeadlineError: WireError(504, "DEADLINE_EXCEEDED", "Deadline exceeded"),
     errors.BundleError: WireError(409, "FAILED_PRECONDITION", "Bundle refused"),
     errors.BundleMissingError: WireError(404, "NOT_FOUND", "No such bundle"),
     errors.BundleCorruptError: WireError(409, "FAILED_PRECONDITION", "Bundle corrupt"),
@@ -51,6 +59,7 @@ ERROR_MAP: dict[type[errors.PlotPointeError], WireError] = {
     errors.ModelError: WireError(500, "INTERNAL", "Model failed"),
     errors.UnavailableError: WireError(503, "UNAVAILABLE", "Temporarily unavailable"),
     errors.NotReadyError: WireError(503, "UNAVAILABLE", "Not ready"),
+    errors.OverloadedError: WireError(503, "UNAVAILABLE", "Overloaded"),
 }
 
 

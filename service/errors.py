@@ -3,7 +3,8 @@
 PlotPointeError              carries what is wrong, where, and what to do
 ├── InputError               the caller's data, flags or request are wrong
 │   ├── DataError            a shop's file cannot be read as it was described
-│   └── InvalidQueryError    a request breaks the contract (400, INVALID_ARGUMENT)
+│   ├── InvalidQueryError    a request breaks the contract (400, INVALID_ARGUMENT)
+│   └── UnknownItemError     a request is about an item that no one knows (404, NOT_FOUND)
 ├── BundleError              a bundle was refused; nothing of it is served
 │   ├── BundleMissingError   there is no such bundle, or none is active
 │   ├── BundleCorruptError   a file's size or checksum differs from the manifest
@@ -12,8 +13,12 @@ PlotPointeError              carries what is wrong, where, and what to do
 │   └── StageBusyError       another process is running the same stage
 ├── PortBusyError            a port to listen on is taken
 ├── ModelError               a model or the index failed on one request (becomes a degradation)
+├── UnknownTenantError       a request names a shop that is not served here (404, NOT_FOUND)
+├── UnauthenticatedError     an admin call without the right key (401, UNAUTHENTICATED)
+├── DeadlineError            the caller's deadline passed before there was an answer (504, DEADLINE_EXCEEDED)
 └── UnavailableError         cannot answer now; retrying may help (503, UNAVAILABLE)
-    └── NotReadyError        no bundle is loaded yet, or the service is draining
+    ├── NotReadyError        no bundle is loaded yet, or the service is draining
+    └── OverloadedError      more is asked than can be answered in time; refused at once
 """
 
 from __future__ import annotations
@@ -52,6 +57,12 @@ class InvalidQueryError(InputError):
     """A request breaks the contract; `where` names the field."""
 
     reason = "INVALID_ARGUMENT"
+
+
+class UnknownItemError(InputError):
+    """A request is about an item that neither the bundle nor the live catalogue knows; `where` names the field."""
+
+    reason = "ITEM_NOT_FOUND"
 
 
 class BundleError(PlotPointeError):
@@ -102,6 +113,24 @@ class ModelError(PlotPointeError):
     reason = "MODEL_FAILED"
 
 
+class UnknownTenantError(PlotPointeError):
+    """A request names a shop that is not served here."""
+
+    reason = "TENANT_NOT_FOUND"
+
+
+class UnauthenticatedError(PlotPointeError):
+    """An admin call without the right key."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class DeadlineError(PlotPointeError):
+    """The caller's deadline passed before there was an answer."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
 class UnavailableError(PlotPointeError):
     """The service cannot answer now; retrying may help."""
 
@@ -112,3 +141,9 @@ class NotReadyError(UnavailableError):
     """No bundle is loaded yet, or the service is draining."""
 
     reason = "NOT_READY"
+
+
+class OverloadedError(UnavailableError):
+    """More is asked than can be answered in time; refused at once, so that the others get their answers."""
+
+    reason = "OVERLOADED"
