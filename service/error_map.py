@@ -45,6 +45,7 @@ ERROR_MAP: dict[type[errors.PlotPointeError], WireError] = {
     errors.InputError: WireError(400, "INVALID_ARGUMENT", "Invalid input"),
     errors.DataError: WireError(400, "INVALID_ARGUMENT", "Invalid data"),
     errors.InvalidQueryError: WireError(400, "INVALID_ARGUMENT", "Invalid request"),
+    errors.InvalidFilterError: WireError(400, "INVALID_ARGUMENT", "Invalid request"),
     errors.UnknownItemError: WireError(404, "NOT_FOUND", "No such item"),
     errors.UnknownTenantError: WireError(404, "NOT_FOUND", "No such tenant"),
     errors.UnauthenticatedError: WireError(401, "UNAUTHENTICATED", "Not authenticated"),

@@ -4,6 +4,7 @@ PlotPointeError              carries what is wrong, where, and what to do
 ├── InputError               the caller's data, flags or request are wrong
 │   ├── DataError            a shop's file cannot be read as it was described
 │   ├── InvalidQueryError    a request breaks the contract (400, INVALID_ARGUMENT)
+│   │   └── InvalidFilterError   a filter expression cannot be read, or names what the items do not have
 │   └── UnknownItemError     a request is about an item that no one knows (404, NOT_FOUND)
 ├── BundleError              a bundle was refused; nothing of it is served
 │   ├── BundleMissingError   there is no such bundle, or none is active
@@ -57,6 +58,10 @@ class InvalidQueryError(InputError):
     """A request breaks the contract; `where` names the field."""
 
     reason = "INVALID_ARGUMENT"
+
+
+class InvalidFilterError(InvalidQueryError):
+    """A filter expression cannot be read, or names what the items do not have; it says at which column."""
 
 
 class UnknownItemError(InputError):
