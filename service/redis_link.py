@@ -1,0 +1,167 @@
+"""One process's way to Redis: a client that waits for no longer than it may, and a breaker before it.
+
+The modules that keep something in Redis (`redis_*`) speak to it through a `RedisLink` alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from service.errors import InputError, UnavailableError
+from service.logs import RateLimit
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CONNECTIONS = 8
+"""Connections of one link. A command takes a fraction of a millisecond, so few of them carry much; a connection
+for each of a burst of requests would cost more than the answers."""
+FAILURES = (RedisError, OSError, TimeoutError)
+"""What a Redis that is slow, gone or full makes redis-py or asyncio raise."""
+
+
+def redis_key(tenant: str, *parts: str) -> str:
+    """The name of a key. Every key of this service begins with `plotpointe:<tenant>:`."""
+    return ":".join(("plotpointe", tenant, *parts))
+
+
+class RedisDownError(UnavailableError):
+    """Redis did not answer in time, or was not asked because it has just failed. Adapters turn it into less."""
+
+
+class RedisRefusedError(UnavailableError):
+    """Redis is there and refused the command: it is full, read-only, or the key holds another type."""
+
+    def __init__(self, error: ResponseError) -> None:
+        # The class alone: a message of redis-py can hold the address, and an address can hold a password.
+        super().__init__(f"Redis refused a command ({type(error).__name__})")
+        self.wrong_type = "WRONGTYPE" in str(error)  # a pipeline puts other words before it
+        """The key holds a value of another type."""
+        self.no_script = type(error).__name__ == "NoScriptError"
+        """The script has to be sent again: Redis was restarted since."""
+
+
+class Breaker:
+    """Keeps callers away from what just failed: after each failure twice as long, up to 30 seconds."""
+
+    SHORTEST_SECONDS = 0.5
+    LONGEST_SECONDS = 30.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._pause = 0.0
+        self._opens_at = 0.0
+        self._trying = False
+
+    @property
+    def broken(self) -> bool:
+        """Whether the last call failed."""
+        return self._pause > 0
+
+    def admits(self) -> bool:
+        """Whether to call now. While broken, one caller a pause is let through to try; the others are turned away."""
+        if not self.broken:
+            return True
+        if self._clock() < self._opens_at:
+            return False
+        self._opens_at = self._clock() + self._pause
+        self._trying = True
+        return True
+
+    def succeeded(self) -> None:
+        """A call worked."""
+        self._pause = 0.0
+        self._trying = False
+
+    def failed(self) -> None:
+        """A call failed. Several that were under way together count once."""
+        if self.broken and not self._trying:
+            return
+        self._trying = False
+        self._pause = min(max(2 * self._pause, self.SHORTEST_SECONDS), self.LONGEST_SECONDS)
+        self._opens_at = self._clock() + self._pause
+
+
+class RedisLink:
+    """A client of one Redis for one purpose. Commands have a timeout, no retries, and the breaker before them."""
+
+    def __init__(self, url: SecretStr, *, timeout_ms: int, without: str, connections: int = CONNECTIONS) -> None:
+        """`without` ends the warning: what happens where Redis does not answer ("answers are computed without it").
+
+        Raises InputError for a URL that cannot be understood. Nothing is connected yet.
+        """
+        self._timeout = timeout_ms / 1000
+        self._without = without
+        self._breaker = Breaker()
+        self._connections = asyncio.Semaphore(connections)
+        self._limit = RateLimit()
+        try:
+            # No retries: a retry would cost the shopper another timeout for what can be done without.
+            self._redis = Redis.from_url(
+                url.get_secret_value(),
+                socket_timeout=self._timeout,
+                socket_connect_timeout=self._timeout,
+                retry=Retry(NoBackoff(), 0),
+                max_connections=connections,
+                protocol=2,
+            )
+        except ValueError as error:
+            raise InputError(
+                "not a URL of a Redis server",
+                where="PLOTPOINTE_REDIS_URL",
+                todo="Write it as redis://[user:password@]host:port/database, rediss:// for TLS, or unix:///path",
+            ) from error
+
+    @property
+    def state(self) -> str:
+        """`ok` or `unavailable`, as of the last command."""
+        return "unavailable" if self._breaker.broken else "ok"
+
+    async def call(self, command: Callable[[Redis], Awaitable[T]]) -> T:
+        """The reply to one command, or to one pipeline, given the client.
+
+        Raises RedisDownError where Redis did not answer within the timeout or the breaker turned the caller away,
+        and RedisRefusedError where Redis answered that it will not.
+        """
+        # Waiting for a connection is waiting for others in this process and says nothing of Redis: it is not timed.
+        async with self._connections:
+            if not self._breaker.admits():
+                raise RedisDownError("Redis has just failed and is left alone for a while")
+            try:
+                # Around everything, connecting included; the socket timeouts bound each read alone.
+                async with asyncio.timeout(self._timeout):
+                    reply = await command(self._redis)
+            except ResponseError as error:
+                self._breaker.succeeded()
+                refused = RedisRefusedError(error)
+                if not refused.wrong_type and not refused.no_script:
+                    self._warn("refused a command", error)
+                raise refused from error
+            except FAILURES as error:
+                self._breaker.failed()
+                self._warn("did not answer", error)
+                raise RedisDownError(f"Redis did not answer ({type(error).__name__})") from error
+            self._breaker.succeeded()
+            return reply
+
+    async def close(self) -> None:
+        """Close the connections."""
+        try:
+            await self._redis.aclose()
+        except FAILURES as error:
+            log.info("Redis was gone before its connections were closed: %s", type(error).__name__)
+
+    def _warn(self, what: str, error: Exception) -> None:
+        if self._limit.allows():
+            log.warning("Redis %s (%s); %s", what, type(error).__name__, self._without)
