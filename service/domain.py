@@ -240,8 +240,10 @@ class Reason:
     """`history` or `seed` (the item `item_id` of the shopper's past), `meaning`, `look`, `behaviour` (a modality),
     `popularity`, `pinned`, `boosted`, `buried`."""
     weight: float
-    """Share of all reasons of this group: those of the past sum to one, those of the modalities too."""
+    """Share of what all reasons of this group change: those of the past sum to one, those of the modalities too."""
     item_id: str = ""
+    effect: float = 0.0
+    """By how much the item's score would fall without it, in units of the score; below 0: the score would rise."""
 
 
 @dataclass(frozen=True, slots=True)
