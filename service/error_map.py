@@ -16,6 +16,7 @@ GrpcCode = Literal[
     "UNIMPLEMENTED",
     "ABORTED",
     "FAILED_PRECONDITION",
+    "UNIMPLEMENTED",
     "UNAVAILABLE",
     "INTERNAL",
 ]
@@ -50,6 +51,7 @@ ERROR_MAP: dict[type[errors.PlotPointeError], WireError] = {
     errors.UnknownTenantError: WireError(404, "NOT_FOUND", "No such tenant"),
     errors.UnauthenticatedError: WireError(401, "UNAUTHENTICATED", "Not authenticated"),
     errors.DeadlineError: WireError(504, "DEADLINE_EXCEEDED", "Deadline exceeded"),
+    errors.InvalidImageError: WireError(400, "INVALID_ARGUMENT", "Invalid image"),
     errors.BundleError: WireError(409, "FAILED_PRECONDITION", "Bundle refused"),
     errors.BundleMissingError: WireError(404, "NOT_FOUND", "No such bundle"),
     errors.BundleCorruptError: WireError(409, "FAILED_PRECONDITION", "Bundle corrupt"),
@@ -58,6 +60,7 @@ ERROR_MAP: dict[type[errors.PlotPointeError], WireError] = {
     errors.StageBusyError: WireError(409, "ABORTED", "Stage busy"),
     errors.PortBusyError: WireError(500, "INTERNAL", "Port busy"),
     errors.ModelError: WireError(500, "INTERNAL", "Model failed"),
+    errors.EncoderUnavailableError: WireError(501, "UNIMPLEMENTED", "No encoder"),
     errors.UnavailableError: WireError(503, "UNAVAILABLE", "Temporarily unavailable"),
     errors.NotReadyError: WireError(503, "UNAVAILABLE", "Not ready"),
     errors.OverloadedError: WireError(503, "UNAVAILABLE", "Overloaded"),

@@ -14,6 +14,7 @@ PlotPointeError              carries what is wrong, where, and what to do
 │   └── StageBusyError       another process is running the same stage
 ├── PortBusyError            a port to listen on is taken
 ├── ModelError               a model or the index failed on one request (becomes a degradation)
+├── EncoderUnavailableError  no text or image encoder: not in the bundle, or not installed (501, UNIMPLEMENTED)
 ├── UnknownTenantError       a request names a shop that is not served here (404, NOT_FOUND)
 ├── UnauthenticatedError     an admin call without the right key (401, UNAUTHENTICATED)
 ├── DeadlineError            the caller's deadline passed before there was an answer (504, DEADLINE_EXCEEDED)
@@ -68,6 +69,12 @@ class UnknownItemError(InputError):
     """A request is about an item that neither the bundle nor the live catalogue knows; `where` names the field."""
 
     reason = "ITEM_NOT_FOUND"
+
+
+class InvalidImageError(InvalidQueryError):
+    """Bytes that are no image, or an image beyond the limits."""
+
+    reason = "INVALID_IMAGE"
 
 
 class BundleError(PlotPointeError):
@@ -134,6 +141,12 @@ class DeadlineError(PlotPointeError):
     """The caller's deadline passed before there was an answer."""
 
     reason = "DEADLINE_EXCEEDED"
+
+
+class EncoderUnavailableError(PlotPointeError):
+    """Texts or images cannot be encoded here: the bundle holds no encoder for them, or its libraries are missing."""
+
+    reason = "ENCODER_UNAVAILABLE"
 
 
 class UnavailableError(PlotPointeError):
