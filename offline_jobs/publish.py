@@ -149,8 +149,8 @@ def _add_model(draft: Draft, work: Path) -> None:
     """Vectors, graphs, ONNX models and the index."""
     for name in ("item_vectors", "history_vectors", "behaviour", "popularity"):
         draft.array(name, _floats(work / "refit" / f"{name}.npy"))
-    for name in ("look", "meaning"):
-        draft.array(name, _floats(work / "fusion" / f"{name}.npy"))
+    for name, made in {"look": "look", "meaning": "meaning", "content": "fused"}.items():
+        draft.array(name, _floats(work / "fusion" / f"{made}.npy"))
     for name in RELATIONS:
         relation = load_relation(work / ("graphs" if name in STORED else "refit") / f"{name}.npz")
         draft.array(f"graph.{name}.neighbors", relation.neighbors)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
+"""What is written. 2 added the content table, attributes and online encoders; 1, which has none, is still read."""
 
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
+AttributeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
 class _Frozen(BaseModel):
@@ -30,7 +32,7 @@ class Artifact(_Frozen):
 class TensorSpec(_Frozen):
     """One ONNX input or output: element type and shape, a name where a dimension is free."""
 
-    dtype: Literal["float32"] = "float32"
+    dtype: Literal["float32", "int32", "uint8"] = "float32"
     shape: tuple[int | str, ...]
 
 
@@ -68,6 +70,55 @@ class Encoder(_Frozen):
     dim: int
 
 
+class EncoderParity(_Frozen):
+    """How closely an online encoder, run as the service runs it, follows the table that the offline jobs made."""
+
+    cases: int = Field(gt=0)
+    """Items of the catalog that were encoded again, one at a time."""
+    min_cosine: float = Field(ge=-1, le=1)
+    mean_cosine: float = Field(ge=-1, le=1)
+    """Below 1 where the offline batch had a range of its own (int8), or another precision."""
+
+
+class OnlineTextEncoder(_Frozen):
+    """`text_encoder.onnx` with `text_tokenizer.json`: tokens and mask int32 (b, s) to unit vectors (b, 384)."""
+
+    precision: str
+    """What the graph computes in: fp32, int8, or int8-7bit for CPUs whose sums of 8-bit products overflow."""
+    pooling: Literal["mean", "cls"]
+    """How tokens become one vector; the graph does it, and the unit length."""
+    max_tokens: int = Field(gt=0)
+    """Longest text, in tokens; the rest is cut off."""
+    padding_token: int = Field(ge=0)
+    lower: bool
+    """Whether a text is put into lower case before the tokenizer sees it."""
+    prompt: str
+    """What is put before each text."""
+    fields: tuple[str, ...]
+    """The parts of an item that make its text, in order; see `service/item_texts.py`."""
+    parity: EncoderParity
+
+
+class OnlineImageEncoder(_Frozen):
+    """`image_encoder.onnx`: pixels uint8 (b, side, side, 3) RGB to unit vectors (b, 512).
+
+    Normalisation of the pixels and the catalog's own projection are in the graph.
+    """
+
+    side: int = Field(gt=0)
+    """Pixels."""
+    framing: Literal["padded"]
+    """padded: the whole picture in the middle of a white square."""
+    parity: EncoderParity
+
+
+class OnlineEncoders(_Frozen):
+    """The encoders that the bundle holds for new items and content queries; None where it holds none."""
+
+    text: OnlineTextEncoder | None = None
+    image: OnlineImageEncoder | None = None
+
+
 class Evaluation(_Frozen):
     """Quality on held-out interactions; full ranking, each shopper's known items masked."""
 
@@ -83,7 +134,7 @@ class Evaluation(_Frozen):
 class Manifest(_Frozen):
     """Everything the server must know before it maps a single file."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1, 2] = FORMAT_VERSION
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     created_at: str
     """RFC 3339, UTC. Not part of the version's digest."""
@@ -107,5 +158,21 @@ class Manifest(_Frozen):
     models: dict[str, OnnxModel]
     """`user_tower`, `reranker`, `item_tower`, `fusion`."""
     encoders: dict[str, Encoder]
+    online_encoders: OnlineEncoders = OnlineEncoders()
+    attributes: tuple[AttributeName, ...] = Field(default=(), max_length=64)
+    """Further columns of the catalog that can be filtered by: `attribute.<name>.codes.npy` and its names."""
     evaluation: Evaluation
     files: dict[str, Artifact]
+
+    @property
+    def has_content(self) -> bool:
+        """Whether the bundle holds `content.npy`, which new items are embedded by."""
+        return self.format_version >= 2
+
+    @model_validator(mode="after")
+    def _as_its_version(self) -> Self:
+        if self.format_version == 1 and (self.attributes or self.online_encoders != OnlineEncoders()):
+            raise ValueError("format version 1 has neither attributes nor online encoders")
+        if len(set(self.attributes)) < len(self.attributes):
+            raise ValueError("an attribute is named twice")
+        return self

@@ -9,9 +9,18 @@ from typing import Any
 import faiss
 import onnxruntime
 
-from service.bundle.manifest import FaissIndex, OnnxModel, TensorSpec
+from service.bundle.manifest import FaissIndex, OnlineEncoders, OnnxModel
+from service.bundle.signatures import (
+    IMAGE_ENCODER,
+    TEXT_ENCODER,
+    Signature,
+    image_encoder_signature,
+    text_encoder_signature,
+)
 from service.errors import BundleForeignError
 
+ONNX_TYPES = {"float32": "tensor(float)", "int32": "tensor(int32)", "uint8": "tensor(uint8)"}
+"""A tensor's dtype in the manifest -> what onnxruntime calls it."""
 AGAIN = "Publish the bundle again with this version of plotpointe"
 
 
@@ -39,11 +48,7 @@ def check_index(path: Path, described: FaissIndex, num_items: int, dim: int) -> 
         )
 
 
-def check_models(
-    directory: Path,
-    described: Mapping[str, OnnxModel],
-    needed: Mapping[str, tuple[Mapping[str, TensorSpec], Mapping[str, TensorSpec]]],
-) -> None:
+def check_models(directory: Path, described: Mapping[str, OnnxModel], needed: Mapping[str, Signature]) -> None:
     """Raise BundleForeignError unless each model has exactly the tensors of its signature."""
     if described.keys() != needed.keys():
         raise BundleForeignError(
@@ -51,19 +56,28 @@ def check_models(
             where=str(directory),
             todo=AGAIN,
         )
-    for name, (inputs, outputs) in needed.items():
-        path = directory / f"{name}.onnx"
-        session = open_session(path)
-        for kind, actual, expected in (
-            ("input", session.get_inputs(), inputs),
-            ("output", session.get_outputs(), outputs),
-        ):
-            found = {tensor.name: (tensor.type, _fixed(tensor.shape)) for tensor in actual}
-            wanted = {key: ("tensor(float)", _fixed(spec.shape)) for key, spec in expected.items()}
-            if found != wanted:
-                raise BundleForeignError(
-                    f"{kind}s are {found}, the service needs {wanted}", where=str(path), todo=AGAIN
-                )
+    for name, signature in needed.items():
+        check_tensors(directory / f"{name}.onnx", signature)
+
+
+def check_encoders(directory: Path, described: OnlineEncoders) -> None:
+    """Raise BundleForeignError unless each online encoder that there is has exactly the tensors of its signature."""
+    if described.text is not None:
+        check_tensors(directory / f"{TEXT_ENCODER}.onnx", text_encoder_signature())
+    if described.image is not None:
+        check_tensors(directory / f"{IMAGE_ENCODER}.onnx", image_encoder_signature(described.image.side))
+
+
+def check_tensors(path: Path, signature: Signature) -> None:
+    """Raise BundleForeignError unless an ONNX file can be loaded and has exactly these inputs and outputs."""
+    session = open_session(path)
+    for kind, actual, expected in zip(
+        ("input", "output"), (session.get_inputs(), session.get_outputs()), signature, strict=True
+    ):
+        found = {tensor.name: (tensor.type, _fixed(tensor.shape)) for tensor in actual}
+        wanted = {key: (ONNX_TYPES[spec.dtype], _fixed(spec.shape)) for key, spec in expected.items()}
+        if found != wanted:
+            raise BundleForeignError(f"{kind}s are {found}, the service needs {wanted}", where=str(path), todo=AGAIN)
 
 
 def open_session(path: Path) -> Any:

@@ -6,8 +6,10 @@ then each library's own view (the FAISS index's d, ntotal and metric; the ONNX m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,13 +27,14 @@ from service.bundle.files import (
     sha256_file,
 )
 from service.bundle.manifest import Artifact, Manifest
-from service.bundle.native import check_index, check_models
-from service.bundle.signatures import signatures
+from service.bundle.native import check_encoders, check_index, check_models
+from service.bundle.signatures import FUSED_DIM, signatures
 from service.errors import BundleCorruptError, BundleForeignError, BundleMissingError, InputError
 from service.neighborhood import Relation
 
 MANIFEST = "manifest.json"
 INDEX = "index.faiss"
+TEXT_TOKENIZER = "text_tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Bundle:
     brands: CodedStrings
     prices: npt.NDArray[np.float32]
     """(items,) NaN where unknown."""
+    attributes: Mapping[str, CodedStrings]
+    """Attribute name -> column (items,) of a further property, such as colour; empty where the catalog has none."""
     popularity: npt.NDArray[np.float32]
     """(items,) interactions, weighted by recency; 0 for a cold item."""
     item_vectors: npt.NDArray[np.float32]
@@ -58,6 +63,8 @@ class Bundle:
     look: npt.NDArray[np.float32]
     """(items, 128) by image alone, zero rows where there is none; `meaning` by text."""
     meaning: npt.NDArray[np.float32]
+    content: npt.NDArray[np.float32] | None
+    """(items, 128) by text and image together, unit rows, zero where an item has neither; None before format 2."""
     behaviour: npt.NDArray[np.float32]
     """(items, w) by interactions alone, zero rows where there are none."""
     relations: tuple[Relation, ...]
@@ -75,6 +82,11 @@ class Bundle:
     def model_path(self, name: str) -> Path:
         """An ONNX model's file; `name` as in signatures.py."""
         return self.path / f"{name}.onnx"
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The text encoder's tokenizer, where the manifest has such an encoder."""
+        return self.path / TEXT_TOKENIZER
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -116,6 +128,7 @@ def open_bundle(directory: Path) -> Bundle:
     _check_invariants(bundle)
     check_index(bundle.index_path, manifest.index, manifest.num_items, manifest.dim)
     check_models(directory, manifest.models, signatures(manifest.dim, len(manifest.relations)))
+    check_encoders(directory, manifest.online_encoders)
     return bundle
 
 
@@ -158,11 +171,13 @@ def _map(directory: Path, manifest: Manifest) -> Bundle:
         categories=load_coded(directory, "categories"),
         brands=load_coded(directory, "brands"),
         prices=array("prices"),
+        attributes=MappingProxyType({name: load_coded(directory, attribute(name)) for name in manifest.attributes}),
         popularity=array("popularity"),
         item_vectors=array("item_vectors"),
         history_vectors=array("history_vectors"),
         look=array("look"),
         meaning=array("meaning"),
+        content=array("content") if manifest.has_content else None,
         behaviour=array("behaviour"),
         relations=tuple(
             Relation(array(f"graph.{name}.neighbors"), array(f"graph.{name}.weights")) for name in manifest.relations
@@ -172,6 +187,11 @@ def _map(directory: Path, manifest: Manifest) -> Bundle:
         history_items=array("history_items"),
         history_times=array("history_times"),
     )
+
+
+def attribute(name: str) -> str:
+    """The name that an attribute's column has among the artifacts."""
+    return f"attribute.{name}"
 
 
 def _check_arrays(bundle: Bundle) -> None:
@@ -187,7 +207,7 @@ def _check_arrays(bundle: Bundle) -> None:
                 )
     events = len(bundle.history_items)
     vectors = ("<f4", (m.num_items, m.dim))
-    content = ("<f4", (m.num_items, 128))
+    content = ("<f4", (m.num_items, FUSED_DIM))
     needed: dict[str, tuple[npt.NDArray[Any], tuple[str, tuple[int, ...]]]] = {
         "item_vectors": (bundle.item_vectors, vectors),
         "history_vectors": (bundle.history_vectors, vectors),
@@ -202,6 +222,10 @@ def _check_arrays(bundle: Bundle) -> None:
         "history_items": (bundle.history_items, ("<i4", (events,))),
         "history_times": (bundle.history_times, ("<i8", (events,))),
     }
+    if bundle.content is not None:
+        needed["content"] = (bundle.content, content)
+    for name, column in bundle.attributes.items():
+        needed[f"{attribute(name)}.codes"] = (column.codes, ("<i4", (m.num_items,)))
     for name, relation in zip(m.relations, bundle.relations, strict=True):
         degree = relation.neighbors.shape[-1]
         needed[f"graph.{name}.neighbors"] = (relation.neighbors, ("<i4", (m.num_items, degree)))
@@ -229,11 +253,16 @@ def _check_invariants(bundle: Bundle) -> None:
         "history_items are item rows": _within(bundle.history_items, 0, m.num_items),
         "category codes are in range": _within(bundle.categories.codes, -1, len(bundle.categories.names)),
         "brand codes are in range": _within(bundle.brands.codes, -1, len(bundle.brands.names)),
+        "attribute codes are in range": all(
+            _within(column.codes, -1, len(column.names)) for column in bundle.attributes.values()
+        ),
         "graph neighbors are item rows or -1": all(_within(r.neighbors, -1, m.num_items) for r in bundle.relations),
         "graph weights are finite": all(bool(np.isfinite(r.weights).all()) for r in bundle.relations),
         "vectors are finite": all(
             bool(np.isfinite(table).all()) for table in (bundle.item_vectors, bundle.history_vectors, bundle.popularity)
         ),
+        "content rows are of length one or zero": bundle.content is None or _unit_or_zero(bundle.content),
+        "the text encoder has its tokenizer": m.online_encoders.text is None or TEXT_TOKENIZER in m.files,
     }
     for claim, holds in claims.items():
         if not holds:
@@ -250,6 +279,12 @@ def _offsets_fit(bundle: Bundle) -> bool:
 def _within(array: npt.NDArray[np.int32], low: int, high: int) -> bool:
     """Whether every value is in [low, high)."""
     return array.size == 0 or (int(array.min()) >= low and int(array.max()) < high)
+
+
+def _unit_or_zero(table: npt.NDArray[np.float32]) -> bool:
+    """Whether every row has length 1 or is zero; NaN is neither."""
+    squares = np.einsum("ij,ij->i", table, table)
+    return bool(np.all((squares == 0) | (np.abs(squares - 1) < 1e-3)))
 
 
 def _foreign(directory: Path, what: str) -> BundleForeignError:

@@ -11,6 +11,8 @@ USER_TOWER = "user_tower"
 RERANKER = "reranker"
 ITEM_TOWER = "item_tower"
 FUSION = "fusion"
+TEXT_ENCODER = "text_encoder"
+IMAGE_ENCODER = "image_encoder"
 
 TEXT_DIM = 384
 IMAGE_DIM = 512
@@ -21,7 +23,25 @@ def _spec(*shape: int | str) -> TensorSpec:
     return TensorSpec(shape=shape)
 
 
-def signatures(dim: int, num_relations: int) -> dict[str, tuple[dict[str, TensorSpec], dict[str, TensorSpec]]]:
+Signature = tuple[dict[str, TensorSpec], dict[str, TensorSpec]]
+"""Inputs and outputs by name."""
+
+
+def text_encoder_signature() -> Signature:
+    """s = tokens of the longest text, 0 in `mask` where a shorter one is padded; unit rows come out."""
+    tokens = TensorSpec(dtype="int32", shape=("b", "s"))
+    return {"tokens": tokens, "mask": tokens}, {"vectors": _spec("b", TEXT_DIM)}
+
+
+def image_encoder_signature(side: int) -> Signature:
+    """RGB pixels of square pictures, `side` x `side`; unit rows come out."""
+    return (
+        {"images": TensorSpec(dtype="uint8", shape=("b", side, side, 3))},
+        {"vectors": _spec("b", IMAGE_DIM)},
+    )
+
+
+def signatures(dim: int, num_relations: int) -> dict[str, Signature]:
     """Model name -> (inputs, outputs), for vectors of width `dim` and `num_relations` edge types."""
     history = {
         "history_vectors": _spec("b", "L", dim),

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 
+from service.bundle.manifest import FORMAT_VERSION, OnlineEncoders
 from service.bundle.reader import open_bundle
 from service.bundle.store import activate, active_version
 from service.errors import BundleCorruptError, BundleForeignError, BundleMissingError
@@ -57,6 +58,10 @@ def test_a_good_bundle_opens_and_shows_its_tables(directory: Path, world: Any) -
     assert bundle.user_ids.row(world.user_ids[-1]) == len(world.user_ids) - 1
     np.testing.assert_array_equal(bundle.item_vectors, world.vectors)
     assert bundle.brands.value(0) is None
+    assert list(bundle.attributes) == ["colour", "size"]
+    assert [bundle.attributes["colour"].value(row) for row in range(30)] == world.colours[:30]
+    np.testing.assert_array_equal(bundle.content, world.content)
+    assert bundle.tokenizer_path.is_file()
 
 
 def test_truncated(directory: Path) -> None:
@@ -117,7 +122,7 @@ def test_a_manifest_field_that_this_version_does_not_know(directory: Path) -> No
 
 
 def test_a_format_of_the_future(directory: Path) -> None:
-    rewrite_manifest(directory, lambda m: m.__setitem__("format_version", 2))
+    rewrite_manifest(directory, lambda m: m.__setitem__("format_version", FORMAT_VERSION + 1))
     with pytest.raises(BundleForeignError, match="format_version"):
         open_bundle(directory)
 
@@ -157,6 +162,11 @@ def test_ids_out_of_order(directory: Path) -> None:
         ("graph.text.neighbors", lambda a: a - 2, "graph neighbors are item rows or -1"),
         ("graph.text.weights", lambda a: a * np.float32(np.inf), "graph weights are finite"),
         ("categories.codes", lambda a: a + 100, "category codes are in range"),
+        ("attribute.colour.codes", lambda a: a + 100, "attribute codes are in range"),
+        ("attribute.colour.codes", lambda a: a.astype(np.int64), "attribute.colour.codes is <i8"),
+        ("content", lambda a: a[:, :-1], r"content is <f4 \(600, 127\)"),
+        ("content", lambda a: a * np.float32(1.1), "content rows are of length one or zero"),
+        ("content", lambda a: np.where(a == a[0], np.nan, a), "content rows are of length one or zero"),
     ],
 )
 def test_tables_that_do_not_fit_together(directory: Path, name: str, change: Callable[[Any], Any], reason: str) -> None:
@@ -204,6 +214,46 @@ def test_a_model_that_onnxruntime_cannot_load(directory: Path) -> None:
     bless(directory, "reranker.onnx")
     with pytest.raises(BundleForeignError, match=r"reranker.onnx: onnxruntime cannot load"):
         open_bundle(directory)
+
+
+@pytest.mark.parametrize("name", ["content.npy", "attribute.size.codes.npy", "text_tokenizer.json"])
+def test_a_part_of_format_2_that_is_not_there(directory: Path, name: str) -> None:
+    (directory / name).unlink()
+    rewrite_manifest(directory, lambda m: m["files"].pop(name))
+    with pytest.raises(BundleForeignError, match=f"{name}|the text encoder has its tokenizer"):
+        open_bundle(directory)
+
+
+def test_an_image_encoder_for_pictures_of_another_size(directory: Path) -> None:
+    rewrite_manifest(directory, lambda m: m["online_encoders"]["image"].__setitem__("side", 64))
+    with pytest.raises(BundleForeignError, match=r"image_encoder.onnx: inputs are .*32, 32, 3"):
+        open_bundle(directory)
+
+
+def test_a_text_encoder_that_takes_something_else(directory: Path) -> None:
+    shutil.copy(directory / "image_encoder.onnx", directory / "text_encoder.onnx")
+    bless(directory, "text_encoder.onnx")
+    with pytest.raises(BundleForeignError, match=r"text_encoder.onnx: inputs are .*'images'"):
+        open_bundle(directory)
+
+
+@pytest.mark.parametrize("names", [["colour", "colour"], ["../up"], ["Colour"]])
+def test_attributes_with_names_that_cannot_be(directory: Path, names: list[str]) -> None:
+    rewrite_manifest(directory, lambda m: m.__setitem__("attributes", names))
+    with pytest.raises(BundleForeignError, match="does not fit this service"):
+        open_bundle(directory)
+
+
+def test_format_1_has_none_of_what_came_later(directory: Path) -> None:
+    rewrite_manifest(directory, lambda m: m.__setitem__("format_version", 1))
+    with pytest.raises(BundleForeignError, match="format version 1 has neither attributes nor online encoders"):
+        open_bundle(directory)
+
+
+def test_a_bundle_may_hold_no_encoders(planted: ModuleType, world: Any, tmp_path: Path) -> None:
+    manifest = planted.publish(world, tmp_path, factory="Flat", encoders=False)
+    assert open_bundle(tmp_path / manifest.version).manifest.online_encoders == OnlineEncoders()
+    assert not (tmp_path / manifest.version / "text_encoder.onnx").exists()
 
 
 def test_no_bundle_is_active(tmp_path: Path) -> None:
