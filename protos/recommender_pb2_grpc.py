@@ -29,7 +29,8 @@ class RecommendationServiceStub(object):
     """Recommendations for a shop's users.
 
     Errors are `google.rpc.Status` with an `ErrorInfo`, whose `reason` is the `reason` of the REST problem body, and a
-    `BadRequest` that names the fields of a refused request. The metadata key `x-request-id` is accepted and answered.
+    `BadRequest` that names the fields of a refused request. The metadata key `x-request-id` is accepted and answered;
+    `x-plotpointe-tenant` names the shop where the service has several.
     """
 
     def __init__(self, channel):
@@ -48,13 +49,59 @@ class RecommendationServiceStub(object):
                 request_serializer=protos_dot_recommender__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=protos_dot_recommender__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.BatchRecommend = channel.unary_unary(
+                '/plotpointe.v1.RecommendationService/BatchRecommend',
+                request_serializer=protos_dot_recommender__pb2.BatchRecommendRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.BatchRecommendResponse.FromString,
+                _registered_method=True)
+        self.Rerank = channel.unary_unary(
+                '/plotpointe.v1.RecommendationService/Rerank',
+                request_serializer=protos_dot_recommender__pb2.RerankRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.RecommendResponse.FromString,
+                _registered_method=True)
+        self.SimilarItems = channel.unary_unary(
+                '/plotpointe.v1.RecommendationService/SimilarItems',
+                request_serializer=protos_dot_recommender__pb2.SimilarItemsRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.ItemList.FromString,
+                _registered_method=True)
+        self.SimilarByContent = channel.unary_unary(
+                '/plotpointe.v1.RecommendationService/SimilarByContent',
+                request_serializer=protos_dot_recommender__pb2.SimilarByContentRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.ItemList.FromString,
+                _registered_method=True)
+        self.Popular = channel.unary_unary(
+                '/plotpointe.v1.RecommendationService/Popular',
+                request_serializer=protos_dot_recommender__pb2.PopularRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.ItemList.FromString,
+                _registered_method=True)
+        self.WriteEvents = channel.unary_unary(
+                '/plotpointe.v1.RecommendationService/WriteEvents',
+                request_serializer=protos_dot_recommender__pb2.WriteEventsRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.EventsReceipt.FromString,
+                _registered_method=True)
+        self.UpsertItems = channel.unary_unary(
+                '/plotpointe.v1.RecommendationService/UpsertItems',
+                request_serializer=protos_dot_recommender__pb2.UpsertItemsRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.ItemsReceipt.FromString,
+                _registered_method=True)
+        self.PatchItems = channel.unary_unary(
+                '/plotpointe.v1.RecommendationService/PatchItems',
+                request_serializer=protos_dot_recommender__pb2.PatchItemsRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.ItemsReceipt.FromString,
+                _registered_method=True)
+        self.DeleteItems = channel.unary_unary(
+                '/plotpointe.v1.RecommendationService/DeleteItems',
+                request_serializer=protos_dot_recommender__pb2.DeleteItemsRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.ItemsReceipt.FromString,
+                _registered_method=True)
 
 
 class RecommendationServiceServicer(object):
     """Recommendations for a shop's users.
 
     Errors are `google.rpc.Status` with an `ErrorInfo`, whose `reason` is the `reason` of the REST problem body, and a
-    `BadRequest` that names the fields of a refused request. The metadata key `x-request-id` is accepted and answered.
+    `BadRequest` that names the fields of a refused request. The metadata key `x-request-id` is accepted and answered;
+    `x-plotpointe-tenant` names the shop where the service has several.
     """
 
     def Recommend(self, request, context):
@@ -66,6 +113,69 @@ class RecommendationServiceServicer(object):
 
     def GetModel(self, request, context):
         """What is being served: the bundle, its size, and the figures measured when it was published.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchRecommend(self, request, context):
+        """Several requests in one call, each with an answer or a refusal of its own, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rerank(self, request, context):
+        """A list of the caller's own, in the user's order. Items that no one knows are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SimilarItems(self, request, context):
+        """What is like an item. NOT_FOUND where no one knows the item.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SimilarByContent(self, request, context):
+        """What is like a text, a picture, or both. UNIMPLEMENTED where no encoder for it is installed or published.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Popular(self, request, context):
+        """The most popular items, most popular first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteEvents(self, request, context):
+        """What shoppers did. The next answer for such a user reflects it. Sent twice, an event counts once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpsertItems(self, request, context):
+        """Adds items, or changes those that are known. Fields that are absent stay as they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PatchItems(self, request, context):
+        """Changes known items; NOT_FOUND where no one knows one of them, and then none is changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteItems(self, request, context):
+        """Takes items out of every answer. They may come back by UpsertItems.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +194,51 @@ def add_RecommendationServiceServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_recommender__pb2.GetModelRequest.FromString,
                     response_serializer=protos_dot_recommender__pb2.GetModelResponse.SerializeToString,
             ),
+            'BatchRecommend': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchRecommend,
+                    request_deserializer=protos_dot_recommender__pb2.BatchRecommendRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.BatchRecommendResponse.SerializeToString,
+            ),
+            'Rerank': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rerank,
+                    request_deserializer=protos_dot_recommender__pb2.RerankRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.RecommendResponse.SerializeToString,
+            ),
+            'SimilarItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimilarItems,
+                    request_deserializer=protos_dot_recommender__pb2.SimilarItemsRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.ItemList.SerializeToString,
+            ),
+            'SimilarByContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimilarByContent,
+                    request_deserializer=protos_dot_recommender__pb2.SimilarByContentRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.ItemList.SerializeToString,
+            ),
+            'Popular': grpc.unary_unary_rpc_method_handler(
+                    servicer.Popular,
+                    request_deserializer=protos_dot_recommender__pb2.PopularRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.ItemList.SerializeToString,
+            ),
+            'WriteEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteEvents,
+                    request_deserializer=protos_dot_recommender__pb2.WriteEventsRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.EventsReceipt.SerializeToString,
+            ),
+            'UpsertItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpsertItems,
+                    request_deserializer=protos_dot_recommender__pb2.UpsertItemsRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.ItemsReceipt.SerializeToString,
+            ),
+            'PatchItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.PatchItems,
+                    request_deserializer=protos_dot_recommender__pb2.PatchItemsRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.ItemsReceipt.SerializeToString,
+            ),
+            'DeleteItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteItems,
+                    request_deserializer=protos_dot_recommender__pb2.DeleteItemsRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.ItemsReceipt.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'plotpointe.v1.RecommendationService', rpc_method_handlers)
@@ -96,7 +251,8 @@ class RecommendationService(object):
     """Recommendations for a shop's users.
 
     Errors are `google.rpc.Status` with an `ErrorInfo`, whose `reason` is the `reason` of the REST problem body, and a
-    `BadRequest` that names the fields of a refused request. The metadata key `x-request-id` is accepted and answered.
+    `BadRequest` that names the fields of a refused request. The metadata key `x-request-id` is accepted and answered;
+    `x-plotpointe-tenant` names the shop where the service has several.
     """
 
     @staticmethod
@@ -143,6 +299,501 @@ class RecommendationService(object):
             '/plotpointe.v1.RecommendationService/GetModel',
             protos_dot_recommender__pb2.GetModelRequest.SerializeToString,
             protos_dot_recommender__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRecommend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.RecommendationService/BatchRecommend',
+            protos_dot_recommender__pb2.BatchRecommendRequest.SerializeToString,
+            protos_dot_recommender__pb2.BatchRecommendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rerank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.RecommendationService/Rerank',
+            protos_dot_recommender__pb2.RerankRequest.SerializeToString,
+            protos_dot_recommender__pb2.RecommendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimilarItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.RecommendationService/SimilarItems',
+            protos_dot_recommender__pb2.SimilarItemsRequest.SerializeToString,
+            protos_dot_recommender__pb2.ItemList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimilarByContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.RecommendationService/SimilarByContent',
+            protos_dot_recommender__pb2.SimilarByContentRequest.SerializeToString,
+            protos_dot_recommender__pb2.ItemList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Popular(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.RecommendationService/Popular',
+            protos_dot_recommender__pb2.PopularRequest.SerializeToString,
+            protos_dot_recommender__pb2.ItemList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.RecommendationService/WriteEvents',
+            protos_dot_recommender__pb2.WriteEventsRequest.SerializeToString,
+            protos_dot_recommender__pb2.EventsReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpsertItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.RecommendationService/UpsertItems',
+            protos_dot_recommender__pb2.UpsertItemsRequest.SerializeToString,
+            protos_dot_recommender__pb2.ItemsReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PatchItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.RecommendationService/PatchItems',
+            protos_dot_recommender__pb2.PatchItemsRequest.SerializeToString,
+            protos_dot_recommender__pb2.ItemsReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.RecommendationService/DeleteItems',
+            protos_dot_recommender__pb2.DeleteItemsRequest.SerializeToString,
+            protos_dot_recommender__pb2.ItemsReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class AdminServiceStub(object):
+    """Which bundle serves. Every call needs the metadata `authorization: Bearer <admin key>`, and is logged.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ActivateBundle = channel.unary_unary(
+                '/plotpointe.v1.AdminService/ActivateBundle',
+                request_serializer=protos_dot_recommender__pb2.ActivateBundleRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.BundleStates.FromString,
+                _registered_method=True)
+        self.RollbackBundle = channel.unary_unary(
+                '/plotpointe.v1.AdminService/RollbackBundle',
+                request_serializer=protos_dot_recommender__pb2.RollbackBundleRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.BundleStates.FromString,
+                _registered_method=True)
+        self.ListBundles = channel.unary_unary(
+                '/plotpointe.v1.AdminService/ListBundles',
+                request_serializer=protos_dot_recommender__pb2.ListBundlesRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.BundleStates.FromString,
+                _registered_method=True)
+        self.SetCanary = channel.unary_unary(
+                '/plotpointe.v1.AdminService/SetCanary',
+                request_serializer=protos_dot_recommender__pb2.SetCanaryRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.BundleStates.FromString,
+                _registered_method=True)
+        self.SetShadow = channel.unary_unary(
+                '/plotpointe.v1.AdminService/SetShadow',
+                request_serializer=protos_dot_recommender__pb2.SetShadowRequest.SerializeToString,
+                response_deserializer=protos_dot_recommender__pb2.BundleStates.FromString,
+                _registered_method=True)
+
+
+class AdminServiceServicer(object):
+    """Which bundle serves. Every call needs the metadata `authorization: Bearer <admin key>`, and is logged.
+    """
+
+    def ActivateBundle(self, request, context):
+        """Serves a published bundle, once it is verified and warm. The one before stays at hand for RollbackBundle.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackBundle(self, request, context):
+        """Serves again the bundle that served before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBundles(self, request, context):
+        """What serves, and what could.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetCanary(self, request, context):
+        """Lets a second bundle answer for a share of the users; the same users each time. A share of 0 ends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetShadow(self, request, context):
+        """Compares a second bundle with the serving one on a share of the requests, without serving it. A share of 0 ends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_AdminServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ActivateBundle': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateBundle,
+                    request_deserializer=protos_dot_recommender__pb2.ActivateBundleRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.BundleStates.SerializeToString,
+            ),
+            'RollbackBundle': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackBundle,
+                    request_deserializer=protos_dot_recommender__pb2.RollbackBundleRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.BundleStates.SerializeToString,
+            ),
+            'ListBundles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBundles,
+                    request_deserializer=protos_dot_recommender__pb2.ListBundlesRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.BundleStates.SerializeToString,
+            ),
+            'SetCanary': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCanary,
+                    request_deserializer=protos_dot_recommender__pb2.SetCanaryRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.BundleStates.SerializeToString,
+            ),
+            'SetShadow': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetShadow,
+                    request_deserializer=protos_dot_recommender__pb2.SetShadowRequest.FromString,
+                    response_serializer=protos_dot_recommender__pb2.BundleStates.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'plotpointe.v1.AdminService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('plotpointe.v1.AdminService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class AdminService(object):
+    """Which bundle serves. Every call needs the metadata `authorization: Bearer <admin key>`, and is logged.
+    """
+
+    @staticmethod
+    def ActivateBundle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.AdminService/ActivateBundle',
+            protos_dot_recommender__pb2.ActivateBundleRequest.SerializeToString,
+            protos_dot_recommender__pb2.BundleStates.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackBundle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.AdminService/RollbackBundle',
+            protos_dot_recommender__pb2.RollbackBundleRequest.SerializeToString,
+            protos_dot_recommender__pb2.BundleStates.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBundles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.AdminService/ListBundles',
+            protos_dot_recommender__pb2.ListBundlesRequest.SerializeToString,
+            protos_dot_recommender__pb2.BundleStates.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCanary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.AdminService/SetCanary',
+            protos_dot_recommender__pb2.SetCanaryRequest.SerializeToString,
+            protos_dot_recommender__pb2.BundleStates.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetShadow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plotpointe.v1.AdminService/SetShadow',
+            protos_dot_recommender__pb2.SetShadowRequest.SerializeToString,
+            protos_dot_recommender__pb2.BundleStates.FromString,
             options,
             channel_credentials,
             insecure,

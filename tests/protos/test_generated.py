@@ -33,7 +33,7 @@ def test_every_field_has_a_comment(message: Descriptor):
     for field in message.fields:
         declared = re.compile(rf"^  .*\b{field.name} = {field.number};$")
         at = next(n for n in range(start, len(lines)) if declared.match(lines[n]))
-        assert lines[at - 1].startswith("  // "), f"{message.name}.{field.name} has no comment"
+        assert lines[at - 1].lstrip().startswith("// "), f"{message.name}.{field.name} has no comment"
     assert lines[start - 1].startswith("// "), f"{message.name} has no comment"
 
 
