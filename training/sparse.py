@@ -1,7 +1,7 @@
 """Products over a fixed sparse pattern whose values are learned: what graph attention on a CPU needs.
 
 With E edges and width d, gathering neighbors costs an (E, d) tensor forward and a scatter backward. Here the two
-products `edge_dot` and `aggregate` are each other's gradients and both run as sparse BLAS: nothing (E, d) is made.
+products `edge_dot` and `aggregate` are each other's gradients and both run as one kernel: nothing (E, d) is made.
 """
 
 from __future__ import annotations
@@ -12,7 +12,20 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+
+def csr_times(crow: Tensor, col: Tensor, values: Tensor, x: Tensor) -> Tensor:
+    """A x of a CSR matrix A: crow (n + 1,), col and values (E,), x (m, d) -> (n, d), without gradient.
+
+    `embedding_bag` is such a product, of rows added in the same order: with 237,102 edges and 64 columns 2.0 ms on an
+    AMD core, where torch's own CSR product takes 5.1 ms for the same numbers. `crow` and `col` are of one integer type.
+    """
+    with torch.no_grad():
+        return F.embedding_bag(
+            col, x.contiguous(), crow, mode="sum", per_sample_weights=values, include_last_offset=True
+        )
 
 
 class Pattern:
@@ -38,16 +51,17 @@ class Pattern:
 
     def times(self, values: Tensor, x: Tensor) -> Tensor:
         """A(values) x: (E,), (m, d) -> (n, d), without gradient."""
-        return _csr(self.crow, self.col, values, self.shape) @ x
+        return csr_times(self.crow, self.col, values, x)
 
     def transposed_times(self, values: Tensor, x: Tensor) -> Tensor:
         """A(values)ᵀ x: (E,), (n, d) -> (m, d), without gradient."""
-        shape = (self.shape[1], self.shape[0])
-        return _csr(self._ccol, self._row_of_transposed, values[self._edge_of_transposed], shape) @ x
+        return csr_times(self._ccol, self._row_of_transposed, values[self._edge_of_transposed], x)
 
     def dots(self, x: Tensor, y: Tensor) -> Tensor:
         """x_i · y_j for each edge i <- j: (n, d), (m, d) -> (E,), without gradient."""
-        zeros = _csr(self.crow, self.col, torch.zeros(self.num_edges), self.shape)
+        zeros = torch.sparse_csr_tensor(
+            self.crow, self.col, torch.zeros(self.num_edges), self.shape, check_invariants=False
+        )
         out: Tensor = torch.sparse.sampled_addmm(zeros, x.contiguous(), y.T.contiguous(), beta=0.0).values()
         return out
 
@@ -64,10 +78,6 @@ with warnings.catch_warnings():
     # torch says once a process that its CSR tensors are in beta; said here, it is not said in the middle of a fit.
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor(torch.tensor([0, 1]), torch.tensor([0]), torch.tensor([1.0]), (1, 1))
-
-
-def _csr(crow: Tensor, col: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    return torch.sparse_csr_tensor(crow, col, values, shape, check_invariants=False)
 
 
 class _Aggregate(torch.autograd.Function):

@@ -23,7 +23,7 @@ from torch import Tensor
 from service.neighborhood import Relation
 from training.baselines.embedding_fit import EmbeddingSettings, FittedEmbeddings, OnEpoch, fit_embeddings
 from training.baselines.embedding_model import EmbeddingModel
-from training.baselines.lightgcn import UserItemGraph, float_csr, propagate
+from training.baselines.lightgcn import Adjacency, UserItemGraph, propagate
 from training.dataset import degree_normalised
 
 
@@ -55,7 +55,7 @@ def degree_sensitive_sample(train: sp.csr_matrix, keep: float, random: np.random
 
 class _Multiply(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, matrix: Adjacency, transposed: Adjacency) -> Tensor:
         ctx.transposed = transposed
         return matrix @ x
 
@@ -85,7 +85,7 @@ class FrozenGraph(EmbeddingModel):
         power = item_graph
         for _ in range(item_layers - 1):
             power = power @ item_graph
-        self._similar, self._similar_back = float_csr(power), float_csr(power.T)
+        self._similar, self._similar_back = Adjacency(power), Adjacency(power.T)
 
     def start_epoch(self, random: np.random.Generator) -> None:
         """Draw the epoch's user-item edges."""

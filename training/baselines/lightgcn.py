@@ -8,7 +8,6 @@ the same propagation of the gradient with respect to `final`. Autograd keeps no 
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,21 @@ from torch import Tensor
 from training.baselines.embedding_fit import EmbeddingSettings, FittedEmbeddings, OnEpoch, fit_embeddings
 from training.baselines.embedding_model import EmbeddingModel
 from training.dataset import degree_normalised
+from training.sparse import csr_times
 
 
-def float_csr(matrix: sp.csr_matrix) -> Tensor:
-    """A float32 CSR tensor with 32-bit indices: `torch.addmm` multiplies it without converting them."""
-    csr = matrix.tocsr()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch says once a process that its CSR tensors are in beta
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(csr.indptr.astype(np.int32)),
-            torch.from_numpy(csr.indices.astype(np.int32)),
-            torch.from_numpy(csr.data.astype(np.float32)),
-            csr.shape,
-        )
+class Adjacency:
+    """A sparse (n, m) matrix with 32-bit indices."""
+
+    def __init__(self, matrix: sp.csr_matrix) -> None:
+        csr = matrix.tocsr()
+        self._crow = torch.from_numpy(csr.indptr.astype(np.int32))
+        self._col = torch.from_numpy(csr.indices.astype(np.int32))
+        self._values = torch.from_numpy(csr.data.astype(np.float32))
+
+    def __matmul__(self, x: Tensor) -> Tensor:
+        """(m, d) float32 -> (n, d), without gradient."""
+        return csr_times(self._crow, self._col, self._values, x)
 
 
 class UserItemGraph:
@@ -42,22 +43,17 @@ class UserItemGraph:
     def __init__(self, train: sp.csr_matrix, layers: int) -> None:
         self.layers = layers
         normalised = degree_normalised(train)
-        self._adjacency = float_csr(sp.bmat([[None, normalised], [normalised.T, None]], format="csr"))
-        self._between = (torch.empty(0), torch.empty(0))
+        self._adjacency = Adjacency(sp.bmat([[None, normalised], [normalised.T, None]], format="csr"))
 
     def mean_of_layers(self, x: Tensor) -> Tensor:
         """1/(L+1) Σₖ Âᵏ x: (n + m, d) float32 -> (n + m, d), without gradient.
 
-        Horner's form, x + Â(x + Â(x + …)), so that each layer is one fused product and sum. Layers between are written
-        to kept memory: with fresh pages for each, a third of the time went into faulting them in.
+        Horner's form, x + Â(x + Â(x + …)), keeps one layer at a time.
         """
-        if self._between[0].shape != x.shape:
-            self._between = (torch.empty(x.shape), torch.empty(x.shape))
-        total = x if self.layers else x.clone()
-        for layer in range(self.layers):
-            out = torch.empty(x.shape) if layer + 1 == self.layers else self._between[layer % 2]
-            total = torch.addmm(x, self._adjacency, total, out=out)
-        return total.mul_(1 / (self.layers + 1))
+        total = x
+        for _ in range(self.layers):
+            total = (self._adjacency @ total).add_(x)
+        return total.mul_(1 / (self.layers + 1)) if self.layers else x.clone()
 
 
 class _Propagate(torch.autograd.Function):
