@@ -55,7 +55,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         recommender = _recommender(settings, bundle, cache, event_log, metrics)
         recommender.warm_up()
         version = bundle.manifest.version
-        metrics.bundle_loaded(version)
+        metrics.bundle_serves("default", version, "")
+        metrics.bundle_current("default")
         ready.open(version)
         stack.callback(ready.drain)
         log.info("serving bundle %s: %d items, %d shoppers", version, len(bundle.item_ids), len(bundle.user_ids))

@@ -26,7 +26,12 @@ async def test_ready_from_the_warm_up_to_the_drain(bundle_root: Path, tmp_path: 
         assert service.ready.states() == {
             "bundle": f"serving {version}", "event_log": "ok", "redis": "not configured",
         }  # fmt: skip
-        assert service.metrics.registry.get_sample_value("plotpointe_model_info", {"version": version}) == 1
+        assert (
+            service.metrics.registry.get_sample_value(
+                "plotpointe_model_info", {"tenant": "default", "version": version, "checksum": ""}
+            )
+            == 1
+        )
         service.ready.drain()
         assert not service.ready.is_ready()
         assert service.ready.states()["bundle"] == "draining"
