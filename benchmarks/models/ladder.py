@@ -2,10 +2,12 @@
 
     .venv/bin/python -m benchmarks.models.ladder amazon-baby --run var/ladder-baby --seeds 5
     .venv/bin/python -m benchmarks.models.ladder amazon-baby --run var/ladder-baby --models ease item-knn
+    .venv/bin/python -m benchmarks.models.ladder amazon-baby --run var/ladder-baby --fits var/baby-0 var/baby-1
 
 Each model has a process of its own, takes the settings that validation chose (`linear_baselines.py`,
 `learned_baselines.py`) and is judged on the test split with only training items masked. What the run folder holds
-already is skipped. The table ends with paired differences from the baseline of `--beside`.
+already is skipped. `--fits` takes over what `plotpointe-train fit` has judged, both stages of it, instead of fitting
+anything. The table ends with paired differences from the baseline of `--beside`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import scipy.sparse as sp
 
 from benchmarks.models.gat_rungs import NETWORKS, gat_rungs
@@ -23,9 +27,11 @@ from benchmarks.models.published_splits import load_split
 from training.baselines import EmbeddingSettings, LightGcnSettings, fit_lightgcn, fit_mf
 from training.evaluation.judge import Fitted
 from training.evaluation.ladder import Rung, Split, run_ladder
-from training.evaluation.result import ModelResult
+from training.evaluation.result import ModelResult, PerUser, load_per_user, load_results, save_result
 from training.evaluation.significance import compare_run, table
 from training.presets import PRESETS
+from training.run import work_of
+from training.stage import require
 
 LINEAR = {
     "popularity": "Popularity",
@@ -35,6 +41,7 @@ LINEAR = {
     "ease": "EASE",
     "sparse-ease": "sparse EASE (FSAI)",
 }
+FITTED = {"retrieval": "Fit: retrieval alone", "served": "Fit: as served, two stages"}
 LEARNED = {
     f"{model}-{loss}": f"{title}, {named}"
     for model, title in (("mf", "MF"), ("lightgcn", "LightGCN"))
@@ -77,6 +84,20 @@ def rungs(dataset: str) -> list[Rung]:
     return linear + learned + (gat_rungs(dataset) if dataset in PRESETS else [])
 
 
+def take_over(fit: Path, run: Path) -> None:
+    """Put a fit's two stages among the results of `run`, its shoppers numbered as the published split numbers them."""
+    evaluated = require(work_of(fit), "evaluate")
+    ids = pl.read_parquet(require(work_of(fit), "ingest") / "users.parquet", columns=["user_id"])["user_id"]
+    number = ids.cast(pl.Int64).to_numpy()
+    for result in load_results(evaluated):
+        if result.model in FITTED:
+            each = load_per_user(evaluated, result)
+            order = np.argsort(number[each.users])
+            values = {name: column[order] for name, column in each.values.items()}
+            titled = result.model_copy(update={"title": FITTED[result.model]})
+            save_result(run, titled, PerUser(number[each.users][order].astype(np.int32), values))
+
+
 def line(one: ModelResult) -> str:
     """One model as a line of the table."""
     cells = (one.metrics[name] for name in ("recall@20", "ndcg@20"))
@@ -94,12 +115,16 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder that keeps the results")
     known = [*LINEAR, *LEARNED, "linear", *NETWORKS, "served"]
     parser.add_argument("--models", nargs="+", choices=known, help="some of them alone")
+    parser.add_argument("--fits", nargs="+", type=Path, default=[], help="run folders of `plotpointe-train fit`")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--beside", default="ease", help="the model that differences are taken from")
     given = parser.parse_args()
     published = load_split(given.dataset)
     split = Split(given.dataset, "A", published.train, published.test, published.validation)
-    chosen = [rung for rung in rungs(given.dataset) if given.models is None or rung.model in given.models]
+    for fit in given.fits:
+        take_over(fit, given.run)
+    named = given.models if given.models is not None or not given.fits else ()
+    chosen = [rung for rung in rungs(given.dataset) if named is None or rung.model in named]
     results = run_ladder(chosen, split, given.run, seeds=range(given.seeds))
     print(f"{'model':<20}{'seed':>5}{'recall@20':>26}{'NDCG@20':>26}{'tail':>9}{'coverage':>10}{'fit s':>9}{'MiB':>8}")
     print("\n".join(line(one) for one in sorted(results, key=lambda one: one.metrics["recall@20"].mean)))
