@@ -1,224 +1,207 @@
 """Stage: repeat an answer that was computed a moment ago, and compute each answer once however many ask for it.
 
-Two tiers, one contract (`Cache`): this process's memory, then Redis where there is one (`redis_cache.py`).
+    fresh in memory -> stale in memory, renewed behind its back -> shared tier (Redis) -> computed, in turn
+
+docs/CACHE.md says what a caller may rely on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
-import orjson
+from service.domain import Answer, Degradation
+from service.logs import RateLimit
+from service.lookup import Found, Lookup, Result
+from service.memory_cache import MemoryCache
+from service.single_flight import SingleFlight
+from service.turns import Turns
 
-from service.domain import Answer, Degradation, Strategy
+__all__ = ["AnswerCache", "Found", "MemoryCache", "SharedCache", "Turns"]
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+StillValid = Callable[[Answer], bool]
+"""Says whether all that an answer shows may be shown now. Cheap: it is asked at every hit."""
 
 MOST_PENDING_WRITES = 256
-"""Writes to the second tier that may be under way at once; past it they are left out."""
+"""Writes to the shared tier that may be under way at once; past it they are left out."""
+MOST_RENEWALS = 32
+"""Stale answers that may be computed anew at once; past it they stay stale until a later hit."""
+RENEW_AGAIN_SECONDS = 1.0
+"""Pause after a renewal that failed: a fault is not to be computed at every hit."""
+CLOSE_SECONDS = 5.0
+"""Longest wait for what is under way at the end."""
 
 
-class Result(StrEnum):
-    """How a look-up went: the `result` label of plotpointe_cache_requests_total."""
-
-    HIT = "hit"
-    MISS = "miss"
-    REJECTED = "rejected"
-    """There was a value, but not one that this service wrote under this key: a miss."""
-    UNAVAILABLE = "unavailable"
-    """The tier did not answer: a miss."""
-    SHARED = "shared"
-    """The same answer was being computed for someone else."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """What a tier said; `answer` exactly where the result is a hit."""
-
-    result: Result
-    answer: Answer | None = None
-
-
-class Cache(Protocol):
-    """One tier. Neither method raises for anything that the tier holds or does."""
+class SharedCache(Protocol):
+    """The tier that several processes have in common. Neither method raises for anything that it holds or does."""
 
     name: str
     """The `tier` label of the metrics."""
 
     async def get(self, key: str) -> Lookup:
-        """The answer stored under `key`, if it is still fresh."""
+        """The answer stored under `key`, fresh or stale, and its age."""
         ...
 
     async def put(self, key: str, answer: Answer) -> None:
-        """Store an answer for the tier's time to live."""
+        """Store an answer that was computed just now."""
         ...
-
-
-class MemoryCache:
-    """The tier in this process: bounded, the least recently used go first."""
-
-    name = "memory"
-
-    def __init__(self, *, max_entries: int, ttl_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._max_entries = max_entries
-        self._ttl = ttl_seconds
-        self._clock = clock
-        self._entries: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    async def get(self, key: str) -> Lookup:
-        """See `Cache`."""
-        entry = self._entries.get(key)
-        if entry is None:
-            return Lookup(Result.MISS)
-        expires, answer = entry
-        if self._clock() >= expires:
-            del self._entries[key]
-            return Lookup(Result.MISS)
-        self._entries.move_to_end(key)
-        return Lookup(Result.HIT, answer)
-
-    async def put(self, key: str, answer: Answer) -> None:
-        """See `Cache`."""
-        self._entries[key] = (self._clock() + self._ttl, answer)
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._max_entries:
-            self._entries.popitem(last=False)
-
-
-class SingleFlight(Generic[T]):
-    """Runs one computation a key at a time; whoever asks meanwhile waits for its result."""
-
-    def __init__(self) -> None:
-        self._running: dict[str, asyncio.Task[T]] = {}
-
-    async def once(self, key: str, compute: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
-        """The result of `compute()`, and whether it was somebody else's.
-
-        The computation is its own task: a caller who is cancelled takes nothing from those who wait with them.
-        """
-        task = self._running.get(key)
-        shared = task is not None
-        if task is None:
-            task = asyncio.ensure_future(compute())
-            self._running[key] = task
-            task.add_done_callback(lambda done: self._finished(key, done))
-        return await asyncio.shield(task), shared
-
-    def _finished(self, key: str, task: asyncio.Task[T]) -> None:
-        del self._running[key]
-        if not task.cancelled():
-            task.exception()  # retrieved: a failure that every caller was cancelled out of is nobody's
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An answer and how it was come by."""
-
-    answer: Answer
-    cached: bool
-    """It was computed for an earlier or a simultaneous request."""
-    degraded: tuple[Degradation, ...] = ()
-    """What went wrong on the way to it, besides what the answer says of itself."""
 
 
 class AnswerCache:
     """Both tiers, before a computation that happens once. Answers that are less than they should be are not kept."""
 
-    def __init__(self, memory: Cache, shared: Cache | None, count: Callable[[str, str], None]) -> None:
-        """`shared` is the tier that several processes have in common; `count(tier, result)` is told each look-up."""
+    def __init__(
+        self,
+        memory: MemoryCache,
+        shared: SharedCache | None,
+        count: Callable[[str, str], None],
+        turns: Turns | None = None,
+    ) -> None:
+        """`count(tier, result)` is told each look-up; `turns` is given where others compute on this event loop too."""
         self._memory = memory
         self._shared = shared
         self._count = count
+        self._turns = turns or Turns()
         self._flight: SingleFlight[Found] = SingleFlight()
-        self._turn = asyncio.Lock()
         self._writes: set[asyncio.Task[None]] = set()
+        self._renewals: set[asyncio.Task[Found]] = set()
+        self._limit = RateLimit()
 
-    async def get_or_compute(self, key: str, compute: Callable[[], Answer]) -> Found:
-        """The answer under `key`, from the nearest place that has it."""
-        if answer := await self._get(self._memory, key):
-            return Found(answer, cached=True)
-        found, shared = await self._flight.once(key, lambda: self._beyond_memory(key, compute))
-        if shared:
-            self._count("flight", Result.SHARED)
-            return Found(found.answer, cached=True, degraded=found.degraded)
+    @property
+    def waiting(self) -> int:
+        """Computations that wait for their turn."""
+        return self._turns.waiting
+
+    @property
+    def mean_compute_seconds(self) -> float:
+        """Exponentially weighted mean of the time that one computation took; 0 before the first."""
+        return self._turns.mean_compute_seconds
+
+    def peek(self, key: str, still_valid: StillValid | None = None) -> Found | None:
+        """The answer under `key` where this process has it, fresh; counted if so. For everything else, look it up."""
+        found = self._memory.fresh(key)
+        if found is None or (still_valid is not None and not still_valid(found.answer)):
+            return None
+        self._count("memory", Result.HIT)
         return found
 
-    async def close(self) -> None:
-        """Wait for the writes under way."""
-        if self._writes:
-            await asyncio.wait(self._writes)
+    async def get_or_compute(
+        self, key: str, compute: Callable[[], Answer], still_valid: StillValid | None = None
+    ) -> Found:
+        """The answer under `key`, from the nearest place that has one that `still_valid` accepts.
 
-    async def _beyond_memory(self, key: str, compute: Callable[[], Answer]) -> Found:
+        `compute` blocks the event loop, in its turn. It may be called after this has returned, to renew a stale
+        answer: it must not write into what belongs to one request. Raises what it raises.
+        """
+        found = self.peek(key, still_valid)
+        if found is not None:
+            return found
+
+        def in_turn() -> Coroutine[Any, Any, Answer]:
+            return self._turns.take(compute, lambda: self._flight.abandon(key))
+
+        return await self._look_up(key, in_turn, still_valid)
+
+    async def get_or_await(
+        self, key: str, compute: Callable[[], Awaitable[Answer]], still_valid: StillValid | None = None
+    ) -> Found:
+        """The same with a computation that waits for something itself, and so takes no turn."""
+        found = self.peek(key, still_valid)
+        return found if found is not None else await self._look_up(key, compute, still_valid)
+
+    async def close(self) -> None:
+        """Wait a while for the writes and the renewals under way, then end them."""
+        if self._renewals:
+            await asyncio.wait(self._renewals, timeout=CLOSE_SECONDS)
+        if self._writes:
+            await asyncio.wait(self._writes, timeout=CLOSE_SECONDS)
+        for task in (*self._renewals, *self._writes):
+            task.cancel()
+
+    async def _look_up(
+        self, key: str, compute: Callable[[], Awaitable[Answer]], still_valid: StillValid | None
+    ) -> Found:
+        entry = self._memory.entry(key)
+        if entry is None:
+            self._count("memory", Result.MISS)
+        elif still_valid is not None and not still_valid(entry.hit.answer):
+            self._count("memory", Result.INVALIDATED)
+            self._memory.drop(key)
+        else:
+            self._count("memory", Result.STALE)
+            self._renew(key, compute, still_valid)
+            return Found(entry.hit.answer, cached=True, stale=True)
+        found, shared = await self._flight.once(key, lambda: self._beyond_memory(key, compute, still_valid))
+        if shared and still_valid is not None and not still_valid(found.answer):
+            # It was begun before something was hidden: what is begun now is not.
+            self._memory.drop(key)
+            found, shared = await self._flight.once(key, lambda: self._beyond_memory(key, compute, still_valid))
+        if found.stale:
+            self._renew(key, compute, still_valid)
+        if not shared:
+            return found
+        self._count("flight", Result.SHARED)
+        return Found(found.answer, cached=True, degraded=found.degraded, stale=found.stale)
+
+    async def _beyond_memory(
+        self,
+        key: str,
+        compute: Callable[[], Awaitable[Answer]],
+        still_valid: StillValid | None,
+        *,
+        renewing: bool = False,
+    ) -> Found:
+        """The answer of the shared tier, or a new one; only a fresh one where it is `renewing`."""
         degraded: tuple[Degradation, ...] = ()
         if self._shared is not None:
             lookup = await self._shared.get(key)
-            self._count(self._shared.name, lookup.result)
-            if lookup.answer is not None:
-                await self._memory.put(key, lookup.answer)
-                return Found(lookup.answer, cached=True)
-            if lookup.result is Result.UNAVAILABLE:
+            answer, result = lookup.answer, lookup.result
+            if answer is not None and still_valid is not None and not still_valid(answer):
+                answer, result = None, Result.INVALIDATED
+            self._count(self._shared.name, result)
+            if answer is not None and not (renewing and result is Result.STALE):
+                self._memory.put(key, answer, age=lookup.age)
+                return Found(answer, cached=True, stale=result is Result.STALE)
+            if result is Result.UNAVAILABLE:
                 degraded = (Degradation.CACHE_UNAVAILABLE,)
-        answer = await self._in_turn(compute)
+        answer = await compute()
         if not answer.degraded:
-            await self._memory.put(key, answer)
+            self._memory.put(key, answer)
             if self._shared is not None and not degraded and len(self._writes) < MOST_PENDING_WRITES:
                 self._write_later(self._shared, key, answer)
         return Found(answer, cached=False, degraded=degraded)
 
-    async def _in_turn(self, compute: Callable[[], Answer]) -> Answer:
-        """`compute()`, at most once in a turn of the event loop.
+    def _renew(self, key: str, compute: Callable[[], Awaitable[Answer]], still_valid: StillValid | None) -> None:
+        """Compute a stale answer anew, behind the back of those who ask; once a key, and not too many at a time."""
+        if key in self._flight or not self._memory.may_renew(key):
+            return
+        if len(self._renewals) >= MOST_RENEWALS:
+            self._count("renewal", Result.SKIPPED)
+            return
+        renewal = self._flight.begin(key, lambda: self._beyond_memory(key, compute, still_valid, renewing=True))
+        self._renewals.add(renewal)
+        renewal.add_done_callback(lambda done: self._renewed(key, done))
 
-        A burst of misses would otherwise be computed in one go, and for as long nobody would read what Redis replied:
-        it would seem to be slow. Between two computations everything else that is ready goes first.
-        """
-        await self._turn.acquire()
-        try:
-            return compute()
-        finally:
-            asyncio.get_running_loop().call_soon(self._turn.release)
+    def _renewed(self, key: str, renewal: asyncio.Task[Found]) -> None:
+        """Note how a renewal went. Where it failed, the stale answer stays until its end."""
+        self._renewals.discard(renewal)
+        if renewal.cancelled():
+            return
+        error = renewal.exception()
+        if error is None and not renewal.result().answer.degraded:
+            self._count("renewal", Result.RENEWED)
+            return
+        self._count("renewal", Result.FAILED)
+        self._memory.postpone(key, RENEW_AGAIN_SECONDS)
+        if error is not None and self._limit.allows():
+            log.error("an answer could not be computed anew; the stale one stays: %s", error, exc_info=error)
 
-    async def _get(self, tier: Cache, key: str) -> Answer | None:
-        lookup = await tier.get(key)
-        self._count(tier.name, lookup.result)
-        return lookup.answer
-
-    def _write_later(self, tier: Cache, key: str, answer: Answer) -> None:
+    def _write_later(self, tier: SharedCache, key: str, answer: Answer) -> None:
         """Nobody waits for a write to the shared tier."""
         write = asyncio.ensure_future(tier.put(key, answer))
         self._writes.add(write)
         write.add_done_callback(self._writes.discard)
-
-
-def encode(key: str, answer: Answer) -> bytes:
-    """An answer as JSON that carries its own key."""
-    return orjson.dumps({"key": key, "strategy": answer.strategy, "rows": answer.rows, "scores": answer.scores})
-
-
-def decode(key: str, data: bytes, num_items: int) -> Answer | None:
-    """What `encode(key, ...)` wrote, or None for anything else, whoever wrote it.
-
-    A connection can hand over the reply to somebody else's command (redis-py issue 2665), and a cache can hold what
-    nobody here wrote: so the value must carry its key, and be rows of this catalog.
-    """
-    try:
-        value = orjson.loads(data)
-        rows, scores = value["rows"], value["scores"]
-        whole = (
-            value["key"] == key
-            and value.keys() == {"key", "strategy", "rows", "scores"}
-            and len(rows) == len(scores) == len(set(rows))
-            and all(type(row) is int and 0 <= row < num_items for row in rows)
-            and all(type(score) is float and math.isfinite(score) for score in scores)
-        )
-        return Answer(tuple(rows), tuple(scores), Strategy(value["strategy"])) if whole else None
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
-        return None

