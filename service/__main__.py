@@ -17,7 +17,7 @@ from service.settings import PREFIX, Settings
 if TYPE_CHECKING:
     from service.serving import Addresses
 
-ENVIRONMENT_ONLY = frozenset({"redis_url"})
+ENVIRONMENT_ONLY = frozenset({"redis_url", "admin_key"})
 """Settings without a flag: a flag's value is seen by everyone who lists processes, and these hold secrets."""
 
 EPILOG = f"""

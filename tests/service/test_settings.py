@@ -47,6 +47,14 @@ def test_a_flag_wins_over_the_environment_and_the_environment_over_the_default(
         ("DRAIN_SECONDS", "soon"),
         ("LOG_LEVEL", "LOUD"),
         ("GRPC_REFLECTION", "perhaps"),
+        ("WORKERS", "0"),
+        ("ADMIN_KEY", "short"),
+        ("TENANTS", "shop-a,Shop-B"),
+        ("TENANTS", "../etc"),
+        ("TENANTS", "a,a"),
+        ("RELOAD_SECONDS", "0"),
+        ("RECALL_SAMPLE_SHARE", "1.5"),
+        ("STATE_TTL_DAYS", "-1"),
     ],
 )
 def test_a_bad_value_is_refused_by_the_name_of_its_variable(
@@ -70,6 +78,23 @@ def test_a_variable_that_no_setting_has_is_warned_about(
         Settings.load()
     assert "PLOTPOINTE_REDIS_URI; it has no effect (is PLOTPOINTE_REDIS_URL meant?)" in caplog.text
     assert unknown_variables({"PLOTPOINTE_WEIGHTS_DIR": "", "PATH": "", "PLOTPOINTE_HOST": ""}) == []
+
+
+def test_tenants_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.load().tenants == ()
+    monkeypatch.setenv("PLOTPOINTE_TENANTS", "shop-a, shop-b")
+    assert Settings.load().tenants == ("shop-a", "shop-b")
+    assert Settings.load(tenants="shop-c").tenants == ("shop-c",)
+    assert Settings(tenants=("shop-d",)).tenants == ("shop-d",)
+
+
+def test_the_admin_key_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLOTPOINTE_ADMIN_KEY", "a-key-of-hunter2")
+    assert "hunter2" not in repr(Settings.load())
+    monkeypatch.setenv("PLOTPOINTE_ADMIN_KEY", "hunter2")
+    with pytest.raises(InputError, match="PLOTPOINTE_ADMIN_KEY") as refused:
+        Settings.load()
+    assert "hunter2" not in str(refused.value)
 
 
 def test_the_password_of_redis_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
