@@ -36,6 +36,8 @@ class Strategy(StrEnum):
     """The most popular items of the request's category, for a shopper of whom nothing is known."""
     POPULAR = "popular"
     """The most popular items, for a shopper of whom nothing is known."""
+    SIMILAR = "similar"
+    """What is like an item, a text or a picture: an answer about no shopper."""
 
 
 class Degradation(StrEnum):
@@ -237,8 +239,8 @@ class Reason:
     """What carried an item's score, as a share."""
 
     kind: str
-    """`history` or `seed` (the item `item_id` of the shopper's past), `meaning`, `look`, `behaviour` (a modality),
-    `popularity`, `pinned`, `boosted`, `buried`."""
+    """`history` or `seed` (the item `item_id` of the shopper's past), `others` (the rest of the past together),
+    `meaning`, `look`, `behaviour` (a modality), `popularity`, `pinned`, `boosted`, `buried`."""
     weight: float
     """Share of what all reasons of this group change: those of the past sum to one, those of the modalities too."""
     item_id: str = ""

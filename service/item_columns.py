@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -55,6 +55,13 @@ class TextColumn:
         if found < len(self.names) and self.names.raw(found) == key:
             return found
         return self.new_names.get(name)
+
+    def name(self, code: int) -> str | None:
+        """The name of a code, None for -1."""
+        if code < 0:
+            return None
+        known = len(self.names)
+        return self.names[code] if code < known else next(islice(self.new_names, code - known, None))
 
     def with_names(self, names: set[str]) -> TextColumn:
         """The same column, with a code for each of `names`."""
@@ -131,6 +138,20 @@ class ItemColumns:
         """The row of an item, None where nobody knows it."""
         row = self.new_ids.get(item_id)
         return self.item_ids.row(item_id) if row is None else row
+
+    def values(self, row: int) -> ItemValues:
+        """What is known of one item; None where nothing is, NaN for no price."""
+        place = int(np.searchsorted(self.live_rows, row))
+        changed = place < len(self.live_rows) and self.live_rows[place] == row
+        columns, at = (self.live, place) if changed else (self.items, row)
+        named = {name: column.name(int(column.codes[at])) for name, column in columns.attributes.items()}
+        return ItemValues(
+            category=columns.category.name(int(columns.category.codes[at])),
+            brand=columns.brand.name(int(columns.brand.codes[at])),
+            price=float(columns.price[at]),
+            in_stock=bool(columns.in_stock[at]),
+            attributes={name: value for name, value in named.items() if value is not None},
+        )
 
     def with_live(self, changes: Mapping[int, ItemValues], *, new_ids: Mapping[str, int] = NO_IDS) -> ItemColumns:
         """A copy in which the rows that are keys of `changes` have changed, or, from N on, are there at all.

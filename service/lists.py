@@ -1,0 +1,129 @@
+"""Answers that are about no shopper: what is like an item, a text or a picture, and what is popular."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import numpy as np
+
+from service.admission import Admission
+from service.cache_keys import similar_key
+from service.catalog import Catalog
+from service.domain import Answer, Candidates, ItemList, PopularQuery, SimilarQuery, Strategy
+from service.errors import UnknownItemError
+from service.generation import Generation
+from service.lookup import Found
+from service.pace import Stopwatch
+from service.presenter import Presenter
+from service.selection import Mask, Selections, category_filter
+from service.similar import best
+from service.turns import Turns
+
+
+class Current(Protocol):
+    """Who answers where no shopper is named."""
+
+    @property
+    def current(self) -> Generation:
+        """The generation that answers whoever is not in a canary."""
+        ...
+
+
+class Lists:
+    """Lists of items, from whatever bundle is current."""
+
+    def __init__(
+        self, generations: Current, selections: Selections, turns: Turns, admission: Admission, presenter: Presenter
+    ) -> None:
+        self._generations = generations
+        self._selections = selections
+        self._turns = turns
+        self._admission = admission
+        self._presenter = presenter
+
+    async def similar(self, query: SimilarQuery, *, transport: str) -> ItemList:
+        """What is like an item, a text or a picture.
+
+        Raises UnknownItemError, InvalidFilterError, EncoderUnavailableError, InvalidImageError, OverloadedError.
+        """
+        watch = Stopwatch()
+        generation = self._generations.current
+        catalog = generation.catalog
+        mask = self._mask(catalog, query.filter)
+        self._admission.check(None)
+        if query.item_id:
+            found = await self._like_item(query, generation, catalog, mask)
+        else:
+            found = await self._like_content(query, generation, catalog, mask, watch)
+        watch.lap("similar")
+        return self._presenter.item_list(
+            found,
+            generation,
+            catalog,
+            watch,
+            request_id=query.request_id,
+            with_metadata=query.with_metadata,
+            transport=transport,
+        )
+
+    async def popular(self, query: PopularQuery, *, transport: str) -> ItemList:
+        """The most popular items, of a category or of all. Raises InvalidFilterError."""
+        watch = Stopwatch()
+        generation = self._generations.current
+        catalog = generation.catalog
+        mask = self._mask(catalog, query.filter)
+        if query.category:
+            own = self._selections.mask(catalog, category_filter(query.category))
+            mask = own if mask is None else own & mask
+        popular = catalog.popular(query.k, exclude=self._selections.excluded(catalog), passing=mask)
+        watch.lap("popular")
+        return self._presenter.item_list(
+            Found(_answer(popular, Strategy.POPULAR), cached=False),
+            generation,
+            catalog,
+            watch,
+            request_id=query.request_id,
+            with_metadata=query.with_metadata,
+            transport=transport,
+        )
+
+    async def _like_item(
+        self, query: SimilarQuery, generation: Generation, catalog: Catalog, mask: Mask | None
+    ) -> Found:
+        row = catalog.row(query.item_id)
+        if row is None or row in catalog.gone:
+            raise UnknownItemError(f"no item is known as {query.item_id[:80]!r}", where="item_id")
+        shut = self._selections.excluded(catalog, np.array([row], np.int32))
+
+        def compute() -> Answer:
+            likeness = generation.similar.to_item(row, query.by, query.weights, catalog)
+            return _answer(best(likeness, query.k, exclude=shut, passing=mask), Strategy.SIMILAR)
+
+        key = similar_key(generation.version, catalog, query)
+        return await generation.cache.get_or_compute(key, compute, catalog.shows)
+
+    async def _like_content(
+        self, query: SimilarQuery, generation: Generation, catalog: Catalog, mask: Mask | None, watch: Stopwatch
+    ) -> Found:
+        # In a thread: a picture takes some ten milliseconds, and its encoder leaves the interpreter alone meanwhile.
+        content = await asyncio.to_thread(generation.encoders.content, query.text or None, query.image or None)
+        watch.lap("encode")
+        look = content.look if query.image else None
+        meaning = content.meaning if query.text else None
+
+        def compute() -> Answer:
+            likeness = generation.similar.to_content(look, meaning, query.weights, catalog)
+            return _answer(
+                best(likeness, query.k, exclude=self._selections.excluded(catalog), passing=mask), Strategy.SIMILAR
+            )
+
+        return Found(await self._turns.take(compute), cached=False)
+
+    def _mask(self, catalog: Catalog, text: str) -> Mask | None:
+        passing = self._selections.passing(catalog, text)
+        return None if passing is None else passing.mask
+
+
+def _answer(candidates: Candidates, strategy: Strategy) -> Answer:
+    return Answer(tuple(candidates.rows.tolist()), tuple(candidates.scores.tolist()), strategy)
