@@ -20,10 +20,14 @@ class Turns:
     would seem to be slow. Between two computations everything else that is ready goes first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, admit: Callable[[], None] = lambda: None) -> None:
+        """`admit()` is called before a computation joins the line, and raises where it had better not."""
+        self._admit = admit
         self._free = asyncio.Lock()
         self._waiting = 0
         self._mean: float | None = None
+        self._mean_turn: float | None = None
+        self._begun = 0.0
 
     @property
     def waiting(self) -> int:
@@ -35,17 +39,28 @@ class Turns:
         """Exponentially weighted mean of the time that a computation took; 0 before the first."""
         return self._mean or 0.0
 
+    @property
+    def mean_turn_seconds(self) -> float:
+        """The same from one computation's begin to the next one's, in a line: with all that is done in between."""
+        return self._mean_turn or self.mean_compute_seconds
+
     async def take(self, compute: Callable[[], T], abandoned: Callable[[], bool] | None = None) -> T:
         """`compute()`, when its turn has come.
 
-        Raises CancelledError where `abandoned()` says, by then, that nobody wants it any more; what `compute` raises.
+        Raises what `admit` raises, at once; CancelledError where `abandoned()` says, by then, that nobody wants it any
+        more; what `compute` raises.
         """
+        self._admit()
+        queued = self._free.locked()
         self._waiting += 1
         try:
             await self._free.acquire()
         finally:
             self._waiting -= 1
         try:
+            began_before, self._begun = self._begun, time.perf_counter()
+            if queued:
+                self._mean_turn = _mean(self._mean_turn, self._begun - began_before)
             if abandoned is not None and abandoned():
                 raise asyncio.CancelledError
             return self._timed(compute)
@@ -57,5 +72,8 @@ class Turns:
         try:
             return compute()
         finally:
-            seconds = time.perf_counter() - started
-            self._mean = seconds if self._mean is None else self._mean + (seconds - self._mean) / MEAN_OF
+            self._mean = _mean(self._mean, time.perf_counter() - started)
+
+
+def _mean(mean: float | None, seconds: float) -> float:
+    return seconds if mean is None else mean + (seconds - mean) / MEAN_OF

@@ -70,3 +70,33 @@ async def test_what_nobody_wants_any_more_is_not_computed_and_not_counted() -> N
     assert turns.mean_compute_seconds == 0
     await turns.take(lambda: computed.append(2), abandoned=lambda: False)
     assert computed == [2]
+
+
+async def test_a_turn_is_longer_than_its_computation_by_what_others_do_in_between() -> None:
+    turns = Turns()
+
+    def parse() -> None:
+        time.sleep(0.004)
+
+    async def other() -> None:
+        while turns.waiting:
+            parse()
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(turns.take(lambda: time.sleep(0.002)) for _ in range(20)), other())
+    assert 0.002 <= turns.mean_compute_seconds < 0.004
+    assert turns.mean_turn_seconds > 0.006
+
+
+async def test_what_is_not_admitted_does_not_join_the_line() -> None:
+    waiting: list[int] = []
+
+    def admit() -> None:
+        waiting.append(turns.waiting)
+        if turns.waiting >= 2:
+            raise ValueError("full")
+
+    turns = Turns(admit)
+    done = await asyncio.gather(*(turns.take(lambda: "done") for _ in range(5)), return_exceptions=True)
+    assert [result == "done" for result in done] == [True, True, True, False, False]
+    assert waiting == [0, 0, 1, 2, 2]
