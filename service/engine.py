@@ -45,6 +45,7 @@ from service.recommend import Recommender
 from service.selection import Selections
 from service.shopper_states import ShopperStates, StateLookup
 from service.state_codec import NOBODY
+from service.trends import Trends
 from service.turns import Turns
 
 AT_ONCE = 8
@@ -77,6 +78,7 @@ class Engine:
         recommender: Recommender,
         selections: Selections,
         states: ShopperStates,
+        trends: Trends,
         live: LiveCatalog,
         turns: Turns,
         admission: Admission,
@@ -90,11 +92,12 @@ class Engine:
         self._recommender = recommender
         self._selections = selections
         self._states = states
+        self._trends = trends
         self._live = live
         self._turns = turns
         self._admission = admission
         self._presenter = presenter
-        self._lists = Lists(generations, selections, turns, admission, presenter)
+        self._lists = Lists(generations, selections, turns, admission, presenter, trends)
         self._event_log = event_log
         self._metrics = metrics
         self._default_deadline_s = default_deadline_s
@@ -179,6 +182,7 @@ class Engine:
         catalog = self._generations.current.catalog
         self._event_log.write_feedback(events, request_id=request_id, now=time.time())
         result = await self._states.append(events)
+        await self._trends.add(result.new)
         unknown = sum(catalog.row(event.item_id) is None for event in result.new)
         for event in result.new:
             self._metrics.count_event(event.kind)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 
 from service.admission import Admission
 from service.cache_keys import similar_key
-from service.catalog import Catalog
+from service.catalog import Catalog, Rows
 from service.domain import Answer, Candidates, ItemList, PopularQuery, SimilarQuery, Strategy
 from service.errors import UnknownItemError
 from service.generation import Generation
@@ -18,6 +19,7 @@ from service.pace import Stopwatch
 from service.presenter import Presenter
 from service.selection import Mask, Selections, category_filter
 from service.similar import best
+from service.trends import Trends
 from service.turns import Turns
 
 
@@ -34,9 +36,16 @@ class Lists:
     """Lists of items, from whatever bundle is current."""
 
     def __init__(
-        self, generations: Current, selections: Selections, turns: Turns, admission: Admission, presenter: Presenter
+        self,
+        generations: Current,
+        selections: Selections,
+        turns: Turns,
+        admission: Admission,
+        presenter: Presenter,
+        trends: Trends,
     ) -> None:
         self._generations = generations
+        self._trends = trends
         self._selections = selections
         self._turns = turns
         self._admission = admission
@@ -68,7 +77,11 @@ class Lists:
         )
 
     async def popular(self, query: PopularQuery, *, transport: str) -> ItemList:
-        """The most popular items, of a category or of all. Raises InvalidFilterError."""
+        """The most popular items, of a category or of all, ever or in a window of time. Raises InvalidFilterError.
+
+        In a window, scores are what shoppers did in it; items that nobody touched follow, with 0, in order of their
+        popularity.
+        """
         watch = Stopwatch()
         generation = self._generations.current
         catalog = generation.catalog
@@ -76,7 +89,11 @@ class Lists:
         if query.category:
             own = self._selections.mask(catalog, category_filter(query.category))
             mask = own if mask is None else own & mask
-        popular = catalog.popular(query.k, exclude=self._selections.excluded(catalog), passing=mask)
+        shut = self._selections.excluded(catalog)
+        if query.window_s is None:
+            popular = catalog.popular(query.k, exclude=shut, passing=mask)
+        else:
+            popular = _lately(await self._trends.lately(query.window_s), catalog, query.k, shut, mask)
         watch.lap("popular")
         return self._presenter.item_list(
             Found(_answer(popular, Strategy.POPULAR), cached=False),
@@ -127,3 +144,17 @@ class Lists:
 
 def _answer(candidates: Candidates, strategy: Strategy) -> Answer:
     return Answer(tuple(candidates.rows.tolist()), tuple(candidates.scores.tolist()), strategy)
+
+
+def _lately(weights: Mapping[str, float], catalog: Catalog, k: int, shut: Rows, mask: Mask | None) -> Candidates:
+    found: dict[int, float] = {}
+    for item_id, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0])):
+        row = catalog.row(item_id)
+        if row is not None and (mask is None or mask[row]) and row not in shut:
+            found[row] = weight
+        if len(found) == k:
+            break
+    rows = np.fromiter(found, np.int32, len(found))
+    rest = catalog.popular(k - len(rows), exclude=np.union1d(shut, rows), passing=mask).rows
+    scores = np.array([*found.values(), *[0.0] * len(rest)], np.float32)
+    return Candidates(np.concatenate([rows, rest]), scores)
