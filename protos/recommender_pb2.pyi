@@ -128,14 +128,16 @@ class RecommendedItem(_message.Message):
     def __init__(self, item_id: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., title: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., metadata: _Optional[_Union[Metadata, _Mapping]] = ...) -> None: ...
 
 class Reason(_message.Message):
-    __slots__ = ("kind", "weight", "item_id")
+    __slots__ = ("kind", "weight", "item_id", "effect")
     KIND_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
     kind: str
     weight: float
     item_id: str
-    def __init__(self, kind: _Optional[str] = ..., weight: _Optional[float] = ..., item_id: _Optional[str] = ...) -> None: ...
+    effect: float
+    def __init__(self, kind: _Optional[str] = ..., weight: _Optional[float] = ..., item_id: _Optional[str] = ..., effect: _Optional[float] = ...) -> None: ...
 
 class Metadata(_message.Message):
     __slots__ = ("category", "brand", "price", "image", "in_stock", "attributes")
@@ -409,18 +411,20 @@ class SetShadowRequest(_message.Message):
     def __init__(self, version: _Optional[str] = ..., share: _Optional[float] = ...) -> None: ...
 
 class BundleStates(_message.Message):
-    __slots__ = ("serving", "previous", "canary", "shadow", "available")
+    __slots__ = ("serving", "previous", "canary", "shadow", "available", "state")
     SERVING_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     CANARY_FIELD_NUMBER: _ClassVar[int]
     SHADOW_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     serving: str
     previous: str
     canary: BundleShare
     shadow: BundleShare
     available: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, serving: _Optional[str] = ..., previous: _Optional[str] = ..., canary: _Optional[_Union[BundleShare, _Mapping]] = ..., shadow: _Optional[_Union[BundleShare, _Mapping]] = ..., available: _Optional[_Iterable[str]] = ...) -> None: ...
+    state: str
+    def __init__(self, serving: _Optional[str] = ..., previous: _Optional[str] = ..., canary: _Optional[_Union[BundleShare, _Mapping]] = ..., shadow: _Optional[_Union[BundleShare, _Mapping]] = ..., available: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ...) -> None: ...
 
 class BundleShare(_message.Message):
     __slots__ = ("version", "share")

@@ -24,7 +24,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from protos import recommender_pb2 as pb
 from protos.recommender_pb2_grpc import RecommendationServiceStub
 from service.errors import InvalidQueryError, NotReadyError, PlotPointeError, UnavailableError
-from service.validation import FieldViolation, InvalidFieldsError
+from service.validation.violations import FieldViolation, InvalidFieldsError
 
 FIRST_BACKOFF_S = 0.025
 """Longest wait before the first retry, in seconds; doubles with each further one. The wait is a random part of it."""

@@ -23,7 +23,7 @@ GrpcCode = Literal[
 """Names of `grpc.StatusCode`; names, so that REST does not load gRPC."""
 
 RETRY_AFTER_S = 1
-"""Seconds after which a caller may try again when the service was unavailable."""
+"""Seconds after which a caller may try again where nobody knows better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,6 @@ class WireError:
     title: str
     """The same for every occurrence; RFC 9457's `title`."""
 
-    @property
-    def retryable(self) -> bool:
-        """Whether the same request may succeed later."""
-        return self.http_status == 503
-
 
 ERROR_MAP: dict[type[errors.PlotPointeError], WireError] = {
     errors.PlotPointeError: WireError(500, "INTERNAL", "Internal error"),
@@ -47,6 +42,7 @@ ERROR_MAP: dict[type[errors.PlotPointeError], WireError] = {
     errors.DataError: WireError(400, "INVALID_ARGUMENT", "Invalid data"),
     errors.InvalidQueryError: WireError(400, "INVALID_ARGUMENT", "Invalid request"),
     errors.InvalidFilterError: WireError(400, "INVALID_ARGUMENT", "Invalid request"),
+    errors.RequestTooLargeError: WireError(413, "RESOURCE_EXHAUSTED", "Request too large"),
     errors.UnknownItemError: WireError(404, "NOT_FOUND", "No such item"),
     errors.UnknownTenantError: WireError(404, "NOT_FOUND", "No such tenant"),
     errors.UnauthenticatedError: WireError(401, "UNAUTHENTICATED", "Not authenticated"),
@@ -70,3 +66,8 @@ ERROR_MAP: dict[type[errors.PlotPointeError], WireError] = {
 def wire_error(error: errors.PlotPointeError) -> WireError:
     """The mapping of the error's class, or of the nearest class that it derives from."""
     return next(ERROR_MAP[cls] for cls in type(error).__mro__ if cls in ERROR_MAP)
+
+
+def retry_after_s(error: errors.PlotPointeError) -> float | None:
+    """Seconds after which the same request may succeed; None where it would fail again."""
+    return error.retry_after_s if isinstance(error, errors.UnavailableError) else None

@@ -5,6 +5,7 @@ PlotPointeError              carries what is wrong, where, and what to do
 │   ├── DataError            a shop's file cannot be read as it was described
 │   ├── InvalidQueryError    a request breaks the contract (400, INVALID_ARGUMENT)
 │   │   └── InvalidFilterError   a filter expression cannot be read, or names what the items do not have
+│   ├── RequestTooLargeError a request is larger than the service reads (413, RESOURCE_EXHAUSTED)
 │   └── UnknownItemError     a request is about an item that no one knows (404, NOT_FOUND)
 ├── BundleError              a bundle was refused; nothing of it is served
 │   ├── BundleMissingError   there is no such bundle, or none is active
@@ -63,6 +64,12 @@ class InvalidQueryError(InputError):
 
 class InvalidFilterError(InvalidQueryError):
     """A filter expression cannot be read, or names what the items do not have; it says at which column."""
+
+
+class RequestTooLargeError(InputError):
+    """A request is larger than the service reads; it is refused before it is taken apart."""
+
+    reason = "REQUEST_TOO_LARGE"
 
 
 class UnknownItemError(InputError):
@@ -150,9 +157,13 @@ class EncoderUnavailableError(PlotPointeError):
 
 
 class UnavailableError(PlotPointeError):
-    """The service cannot answer now; retrying may help."""
+    """The service cannot answer now; retrying may help, after `retry_after_s` seconds."""
 
     reason = "UNAVAILABLE"
+
+    def __init__(self, what: str, *, where: str = "", todo: str = "", retry_after_s: float = 1.0) -> None:
+        super().__init__(what, where=where, todo=todo)
+        self.retry_after_s = retry_after_s
 
 
 class NotReadyError(UnavailableError):

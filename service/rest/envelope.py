@@ -13,14 +13,18 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
-from service.validation import accepted_request_id
+from service.validation.identity import AUTHORIZATION, REQUEST_ID, TENANT, accepted_request_id, admin_key
 
 log = logging.getLogger(__name__)
 
 CANCELLED = 499
 """Status in the metrics of a request that ended before its answer began; nginx's word for it."""
+ENCODED_IDS = "/v1/items/"
+"""Below it paths are matched as they were sent, still percent-encoded: an id may hold a slash."""
 
 _KEY = "plotpointe.exchange"
+_REQUEST_ID, _TENANT, _AUTHORIZATION = (name.encode() for name in (REQUEST_ID, TENANT, AUTHORIZATION))
+_PRIVATE = (b"cache-control", b"private, no-store")
 
 
 @dataclass(slots=True)
@@ -28,6 +32,8 @@ class Exchange:
     """One request and what is known of its answer; routes fill in what the metrics and the headers need."""
 
     request_id: str
+    headers: Mapping[bytes, bytes]
+    """Of the request; of a header given twice the last."""
     started: float
     """`perf_counter` seconds."""
     status: int = 0
@@ -40,6 +46,14 @@ class Exchange:
     def elapsed(self) -> float:
         """Seconds since the request arrived."""
         return perf_counter() - self.started
+
+    def tenant(self) -> str:
+        """The tenant that the request names, as it came; empty where it names none."""
+        return self.headers.get(_TENANT, b"").decode("latin-1")
+
+    def admin_key(self) -> str:
+        """The key of `authorization: Bearer <key>`; empty where there is none."""
+        return admin_key(self.headers.get(_AUTHORIZATION, b"").decode("latin-1"))
 
 
 def exchange_of(scope: Scope) -> Exchange:
@@ -61,8 +75,11 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(accepted_request_id(_header(scope, b"x-request-id")), perf_counter())
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        exchange = Exchange(_accepted(headers.get(_REQUEST_ID)), headers, perf_counter())
         scope[_KEY] = exchange
+        if scope["path"].startswith(ENCODED_IDS):
+            scope["path"] = scope["raw_path"].decode("latin-1")
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -85,18 +102,14 @@ class Envelope:
             )
 
 
-def _header(scope: Scope, name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+def _accepted(request_id: bytes | None) -> str:
+    return accepted_request_id(None if request_id is None else request_id.decode("latin-1"))
 
 
 def _headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    stages = [f"{stage};dur={ms:.2f}" for stage, ms in exchange.timing_ms.items()]
-    timing = ", ".join([*stages, f"total;dur={exchange.elapsed() * 1e3:.2f}"])
-    return [
-        (b"x-request-id", exchange.request_id.encode()),
-        (b"server-timing", timing.encode()),
-        (b"cache-control", b"private, no-store"),
-    ]
+    timing = "".join([f"{stage};dur={ms:.2f}, " for stage, ms in exchange.timing_ms.items()])
+    total = f"{timing}total;dur={exchange.elapsed() * 1e3:.2f}"
+    return [(_REQUEST_ID, exchange.request_id.encode()), (b"server-timing", total.encode()), _PRIVATE]
 
 
 def route_of(scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
@@ -11,10 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.error_map import RETRY_AFTER_S, wire_error
-from service.errors import InvalidQueryError, PlotPointeError
+from service.error_map import retry_after_s, wire_error
+from service.errors import InvalidQueryError, PlotPointeError, RequestTooLargeError, UnauthenticatedError
+from service.rest.answers import errors_body
 from service.rest.envelope import exchange_of
-from service.validation import FieldViolation, detail_of, violations_of
+from service.validation.violations import FieldViolation, detail_of, violations_of
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -43,7 +45,7 @@ def problem(
         "status": status,
         "detail": detail,
         "reason": reason,
-        "errors": [{"field": violation.field, "message": violation.message} for violation in violations],
+        "errors": errors_body(violations),
         "request_id": exchange_of(request.scope).request_id,
     }
     return Response(orjson.dumps(body), status, dict(headers or {}), MEDIA_TYPE)
@@ -52,9 +54,19 @@ def problem(
 async def _on_known_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PlotPointeError)
     wire = wire_error(error)
-    headers = {"retry-after": str(RETRY_AFTER_S)} if wire.retryable else None
     detail, violations = detail_of(error), violations_of(error)
-    return problem(request, wire.http_status, error.reason, wire.title, detail, violations, headers)
+    return problem(request, wire.http_status, error.reason, wire.title, detail, violations, _headers(error))
+
+
+def _headers(error: PlotPointeError) -> dict[str, str]:
+    headers = {}
+    if (seconds := retry_after_s(error)) is not None:
+        headers["retry-after"] = str(math.ceil(seconds))
+    if isinstance(error, UnauthenticatedError):
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, RequestTooLargeError):
+        headers["connection"] = "close"  # what is left of the body is not read
+    return headers
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

@@ -1,35 +1,61 @@
-"""`user_id=u1&k=20` -> `Query`. Strict where frameworks are lenient: bytes that are not UTF-8 are refused."""
+"""`user_id=u1&k=20` -> plain values. Strict where frameworks are lenient: bytes that are not UTF-8 are refused."""
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
 
-from service.domain import Query
-from service.validation import FieldViolation, InvalidFieldsError, validated_query
+from service.validation.violations import FieldViolation, InvalidFieldsError
 
-PARAMETERS = ("user_id", "k")
-"""What `/recommend` understands."""
+MOST = 16
+"""Parameters in one query string."""
+
+Kinds = Mapping[str, Callable[[str], object]]
+"""Parameter -> what makes a value of its text. Text that is none stays text, and is refused with the others."""
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
 
 
-def parse_query(query_string: bytes, request_id: str) -> Query:
-    """The query of one request; InvalidFieldsError names each parameter at fault, unknown and repeated ones included.
+def whole(text: str) -> int | str:
+    """Decimal digits as a number."""
+    return int(text) if _WHOLE.fullmatch(text) else text
+
+
+def number(text: str) -> float | str:
+    """Decimal digits, with a point or without, as a number."""
+    return float(text) if _NUMBER.fullmatch(text) else text
+
+
+def flag(text: str) -> bool | str:
+    """`true` or `false`."""
+    return text == "true" if text in ("true", "false") else text
+
+
+def parameters(query_string: bytes, kinds: Kinds) -> dict[str, object]:
+    """The values by name. InvalidFieldsError names unknown and repeated parameters.
 
     An unknown parameter is refused and not skipped: a caller who writes `n=5` for `k=5` should hear of it.
     """
     try:
-        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=16)
+        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST)
     except UnicodeDecodeError as error:
         raise InvalidFieldsError(FieldViolation("query", "the query string must be percent-encoded UTF-8")) from error
     except ValueError as error:
-        raise InvalidFieldsError(FieldViolation("query", "the query string has more than 16 parameters")) from error
-    values = dict(pairs)
-    faults = [
-        FieldViolation(name[:64], f"unknown parameter {name[:64]!r}; known are {', '.join(PARAMETERS)}")
-        for name in values
-        if name not in PARAMETERS
-    ]
+        message = f"the query string has more than {MOST} parameters"
+        raise InvalidFieldsError(FieldViolation("query", message)) from error
+    values = {name: kinds[name](text) if name in kinds else text for name, text in pairs}
+    faults = [FieldViolation(name[:64], _unknown(name[:64], kinds)) for name in values if name not in kinds]
     if len(values) < len(pairs):
         faults.append(FieldViolation("query", "a parameter is given more than once"))
     if faults:
         raise InvalidFieldsError(*faults)
-    return validated_query(values.get("user_id"), values.get("k"), request_id)
+    return values
+
+
+def _unknown(name: str, kinds: Kinds) -> str:
+    near = difflib.get_close_matches(name, kinds, n=1)
+    known = f"known are {', '.join(kinds)}" if kinds else "there are none here"
+    return f"unknown parameter {name!r}; {f'is {near[0]} meant?' if near else known}"

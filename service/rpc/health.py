@@ -16,7 +16,8 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from service.health import Readiness
 
 SERVICE_NAME = "plotpointe.v1.RecommendationService"
-KNOWN = ("", SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+ADMIN_SERVICE_NAME = "plotpointe.v1.AdminService"
+KNOWN = ("", SERVICE_NAME, ADMIN_SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
 """Services whose health can be asked for; the empty name is the process as a whole."""
 WATCH_INTERVAL_S = 0.1
 """Seconds within which a watcher hears of a change."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service.health import Readiness
 from service.metrics import Metrics
-from service.model_info import ModelInfo
-from service.recommend import Recommender
-from service.rpc.calls import UnknownMethods
+from service.rpc.admin_servicer import AdminServicer
+from service.rpc.calls import MAX_PICTURE_MESSAGE_BYTES, UnknownMethods
 from service.rpc.health import KNOWN, HealthServicer
 from service.rpc.servicer import RecommendationServicer
 
+if TYPE_CHECKING:
+    from service.admin import Admin
+    from service.engine import Engines
+
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second process on the port is refused, not given half of the connections
-    ("grpc.max_receive_message_length", 1 << 20),
+    ("grpc.max_receive_message_length", MAX_PICTURE_MESSAGE_BYTES),
     ("grpc.max_send_message_length", 4 << 20),
     ("grpc.max_metadata_size", 16 << 10),
     ("grpc.keepalive_time_ms", 60_000),  # finds dead clients behind a load balancer that drops idle connections
@@ -31,11 +36,13 @@ class RpcServer:
     """A gRPC server on one port; made inside the running event loop."""
 
     def __init__(
-        self, recommender: Recommender, metrics: Metrics, ready: Readiness, model: ModelInfo, *, with_reflection: bool
+        self, engines: Engines, admin: Admin, metrics: Metrics, ready: Readiness, *, with_reflection: bool
     ) -> None:
         self._health = HealthServicer(ready)
         self._server = grpc.aio.server(options=OPTIONS)
-        self._server.add_generic_rpc_handlers((RecommendationServicer(recommender, model).handlers(metrics),))
+        self._server.add_generic_rpc_handlers(
+            (RecommendationServicer(engines).handlers(metrics), AdminServicer(admin).handlers(metrics))
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if with_reflection:
             names = (*filter(None, KNOWN), reflection.SERVICE_NAME)

@@ -8,9 +8,9 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from service.error_map import RETRY_AFTER_S, wire_error
+from service.error_map import retry_after_s, wire_error
 from service.errors import PlotPointeError
-from service.validation import detail_of, violations_of
+from service.validation.violations import detail_of, violations_of
 
 DOMAIN = "plotpointe.v1"
 """Domain of every ErrorInfo: who gave the reason its meaning."""
@@ -25,8 +25,8 @@ def status_of(error: PlotPointeError, request_id: str) -> tuple[grpc.StatusCode,
     if violations := violations_of(error):
         fields = [BadRequest.FieldViolation(field=fault.field, description=fault.message) for fault in violations]
         details.append(BadRequest(field_violations=fields))
-    if wire.retryable:
-        details.append(RetryInfo(retry_delay=Duration(seconds=RETRY_AFTER_S)))
+    if (seconds := retry_after_s(error)) is not None:
+        details.append(RetryInfo(retry_delay=Duration(nanos=round(seconds % 1 * 1e9), seconds=int(seconds))))
     code = grpc.StatusCode[wire.grpc_code]
     return code, rich_status(code, error.reason, detail_of(error), request_id, details)
 

@@ -1,7 +1,7 @@
 """The contract only grows: `buf breaking` holds the proto file against the baselines of what was served before.
 
-`baseline/` keeps one file for each state of the contract that clients were built from. A state is added when the service
-is released with it, and never changed.
+`baseline/` keeps one file for each state of the contract that clients were built from. A state is added when the
+service is released with it, and never changed.
 """
 
 import shutil

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.domain import MAX_ID_BYTES, MAX_K, Degradation, Strategy
-from service.validation import DEFAULT_K
+from service.validation.queries import DEFAULT_K
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "API.md").read_text("utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)

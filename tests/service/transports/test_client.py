@@ -13,7 +13,7 @@ import pytest
 from service.client import RecommendationClient
 from service.domain import Query, Recommendation, Strategy
 from service.errors import InvalidQueryError, NotReadyError, PlotPointeError, UnavailableError
-from service.validation import FieldViolation, InvalidFieldsError
+from service.validation.violations import FieldViolation, InvalidFieldsError
 
 
 @pytest.fixture

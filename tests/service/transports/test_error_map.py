@@ -6,7 +6,7 @@ import pytest
 from service import errors
 from service.error_map import ERROR_MAP, wire_error
 from service.rpc.statuses import status_of
-from service.validation import FieldViolation, InvalidFieldsError
+from service.validation.violations import FieldViolation, InvalidFieldsError
 
 HTTP_OF_GRPC = {
     "INVALID_ARGUMENT": 400,
