@@ -6,10 +6,12 @@ The modules that keep something in Redis (`redis_*`) speak to it through a `Redi
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -23,6 +25,8 @@ from service.logs import RateLimit
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Word = bytes | str | int | float
+"""A part of a command."""
 
 CONNECTIONS = 8
 """Connections of one link. A command takes a fraction of a millisecond, so few of them carry much; a connection
@@ -48,18 +52,20 @@ class RedisRefusedError(UnavailableError):
         super().__init__(f"Redis refused a command ({type(error).__name__})")
         self.wrong_type = "WRONGTYPE" in str(error)  # a pipeline puts other words before it
         """The key holds a value of another type."""
-        self.no_script = type(error).__name__ == "NoScriptError"
+        self.no_script = "NoScript" in type(error).__name__ or "NOSCRIPT" in str(error)
         """The script has to be sent again: Redis was restarted since."""
 
 
 class Breaker:
-    """Keeps callers away from what just failed: after each failure twice as long, up to 30 seconds."""
+    """Keeps callers away from what just failed: after each failure twice as long, up to `longest` seconds."""
 
     SHORTEST_SECONDS = 0.5
     LONGEST_SECONDS = 30.0
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, longest: float = LONGEST_SECONDS) -> None:
+        """`clock` and `longest`, the longest pause, in seconds."""
         self._clock = clock
+        self._longest = longest
         self._pause = 0.0
         self._opens_at = 0.0
         self._trying = False
@@ -89,23 +95,45 @@ class Breaker:
         if self.broken and not self._trying:
             return
         self._trying = False
-        self._pause = min(max(2 * self._pause, self.SHORTEST_SECONDS), self.LONGEST_SECONDS)
+        self._pause = min(max(2 * self._pause, self.SHORTEST_SECONDS), self._longest)
         self._opens_at = self._clock() + self._pause
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script, sent once to each Redis and called by its digest from then on."""
+
+    text: str
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        # SHA-1 is how Redis names scripts; nothing is protected by it.
+        object.__setattr__(self, "sha", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
 
 
 class RedisLink:
     """A client of one Redis for one purpose. Commands have a timeout, no retries, and the breaker before them."""
 
-    def __init__(self, url: SecretStr, *, timeout_ms: int, without: str, connections: int = CONNECTIONS) -> None:
+    def __init__(
+        self,
+        url: SecretStr,
+        *,
+        timeout_ms: int,
+        without: str,
+        connections: int = CONNECTIONS,
+        longest_pause: float = Breaker.LONGEST_SECONDS,
+    ) -> None:
         """`without` ends the warning: what happens where Redis does not answer ("answers are computed without it").
 
-        Raises InputError for a URL that cannot be understood. Nothing is connected yet.
+        `longest_pause` is the breaker's, in seconds: short where no shopper waits for the attempts. Raises
+        InputError for a URL that cannot be understood. Nothing is connected yet.
         """
         self._timeout = timeout_ms / 1000
         self._without = without
-        self._breaker = Breaker()
+        self._breaker = Breaker(longest=longest_pause)
         self._connections = asyncio.Semaphore(connections)
         self._limit = RateLimit()
+        self._nonce = 0
         try:
             # No retries: a retry would cost the shopper another timeout for what can be done without.
             self._redis = Redis.from_url(
@@ -155,6 +183,38 @@ class RedisLink:
             self._breaker.succeeded()
             return reply
 
+    async def command(self, *words: Word) -> Any:
+        """The reply to one command as Redis sent it. Raises what `call` raises."""
+        # redis-py's own types leave open whether replies are bytes or text; here they are always bytes.
+        return await self.call(lambda redis: cast(Any, redis).execute_command(*words))
+
+    async def echoed(self, *words: Word) -> Any:
+        """The same, sure to be this command's: the reply to somebody else's raises RedisDownError.
+
+        A connection whose caller was cancelled has handed its reply to the next before (redis-py issue 2665).
+        """
+        self._nonce += 1
+        nonce = b"%d" % self._nonce
+        echo, reply = await self.call(
+            lambda redis: cast(Any, redis.pipeline(transaction=False)).echo(nonce).execute_command(*words).execute()
+        )
+        if echo != nonce:
+            raise RedisDownError("Redis answered another question than was asked")
+        return reply
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> Any:
+        """The reply to a script, sure to be its own. Raises what `call` raises."""
+        try:
+            return await self.echoed("EVALSHA", script.sha, len(keys), *keys, *args)
+        except RedisRefusedError as refused:
+            if not refused.no_script:
+                raise
+        return await self.echoed("EVAL", script.text, len(keys), *keys, *args)
+
+    def recovered(self) -> None:
+        """Another connection hears from the same Redis: there is no need to wait before the next attempt."""
+        self._breaker.succeeded()
+
     async def close(self) -> None:
         """Close the connections."""
         try:
@@ -165,3 +225,14 @@ class RedisLink:
     def _warn(self, what: str, error: Exception) -> None:
         if self._limit.allows():
             log.warning("Redis %s (%s); %s", what, type(error).__name__, self._without)
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel a task that speaks to Redis, and wait until it is over.
+
+    Once is not always enough: sending a command, redis-py waits by `asyncio.wait_for`, which drops a cancellation that
+    arrives when the command is already sent.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.1)

