@@ -28,7 +28,7 @@ class Result(StrEnum):
     FAILED = "failed"
     """The background computation failed or was degraded: the stale answer stays."""
     SKIPPED = "skipped"
-    """No background computation was begun, for too many were under way."""
+    """No background computation was made, for too much was under way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,6 @@ class Entry:
 class MemoryCache:
     """Answers by key. Plain and synchronous: a hit is a look into a table."""
 
-    name = "memory"
-    """The `tier` label of the metrics."""
-
     def __init__(
         self,
         *,

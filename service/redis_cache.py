@@ -9,10 +9,8 @@ from redis.asyncio import Redis
 from service.answer_codec import MOST_VALUE_BYTES, AnswerCodec
 from service.domain import Answer
 from service.lookup import Lookup, Result
-from service.redis_link import RedisDownError, RedisLink, RedisRefusedError, redis_key
+from service.redis_link import RedisDownError, RedisLink, RedisRefusedError
 
-KIND = "answer"
-"""The part of a key that tells answers from what else is kept in Redis."""
 GONE = -2
 """What PTTL replies where there is no such key."""
 
@@ -24,7 +22,7 @@ class RedisCache:
     of that is left. No two machines' clocks are compared.
     """
 
-    name = "redis"
+    tier = "redis"
 
     def __init__(
         self,
@@ -33,14 +31,12 @@ class RedisCache:
         *,
         ttl_seconds: float,
         stale_seconds: float = 0.0,
-        tenant: str = "default",
     ) -> None:
         """A value is fresh for `ttl_seconds`, and for `stale_seconds` more it is kept as stale."""
         self._link = link
         self._codec = codec
         self._ttl_ms = max(1, round(ttl_seconds * 1000))
         self._life_ms = self._ttl_ms + round(stale_seconds * 1000)
-        self._tenant = tenant
 
     @property
     def state(self) -> str:
@@ -49,11 +45,10 @@ class RedisCache:
 
     async def probe(self) -> None:
         """Ask whether Redis is there, so that `state` is right before the first request."""
-        await self.get("probe")
+        await self.get("plotpointe:probe")
 
-    async def get(self, key: str) -> Lookup:
+    async def get(self, name: str) -> Lookup:
         """See `SharedCache`."""
-        name = redis_key(self._tenant, KIND, key)
         try:
             # Time first: if the value is replaced in between, a young one seems old, never an old one young.
             left_ms, data = await self._link.call(lambda redis: _time_and_value(redis, name))
@@ -71,9 +66,8 @@ class RedisCache:
             return Lookup(Result.MISS)
         return Lookup(Result.HIT if age_ms < self._ttl_ms else Result.STALE, stored.answer, age_ms / 1000)
 
-    async def put(self, key: str, answer: Answer) -> None:
+    async def put(self, name: str, answer: Answer) -> None:
         """See `SharedCache`. Nothing is kept where Redis does not take it."""
-        name = redis_key(self._tenant, KIND, key)
         data = self._codec.encode(name, answer, self._life_ms)
         if data is None:
             return

