@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from service.engine import Engines
 
 OPTIONS = (
-    ("grpc.so_reuseport", 0),  # a second process on the port is refused, not given half of the connections
     ("grpc.max_receive_message_length", MAX_PICTURE_MESSAGE_BYTES),
     ("grpc.max_send_message_length", 4 << 20),
     ("grpc.max_metadata_size", 16 << 10),
@@ -36,10 +35,18 @@ class RpcServer:
     """A gRPC server on one port; made inside the running event loop."""
 
     def __init__(
-        self, engines: Engines, admin: Admin, metrics: Metrics, ready: Readiness, *, with_reflection: bool
+        self,
+        engines: Engines,
+        admin: Admin,
+        metrics: Metrics,
+        ready: Readiness,
+        *,
+        with_reflection: bool,
+        share_port: bool = False,
     ) -> None:
+        """`share_port`: other workers of this service listen on it too; else a second process there is refused."""
         self._health = HealthServicer(ready)
-        self._server = grpc.aio.server(options=OPTIONS)
+        self._server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(share_port))))
         self._server.add_generic_rpc_handlers(
             (RecommendationServicer(engines).handlers(metrics), AdminServicer(admin).handlers(metrics))
         )
