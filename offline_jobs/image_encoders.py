@@ -24,12 +24,12 @@ from PIL import Image
 from offline_jobs.array_types import FloatArray
 from offline_jobs.inverted_residuals import EFFICIENTNET_LITE0, MOBILENET_V2, InvertedResiduals, build_onnx, read_state
 from service.errors import StageError
+from service.image_bytes import fitted
 
 WIDTH = 512
 """Length of the vectors that every encoder gives in the end: what the fusion takes."""
 SIDE = 224
 RESNET_FILE = "resnet18.onnx"
-WHITE = (255, 255, 255)
 
 Pixels = npt.NDArray[np.uint8]
 """uint8 (side, side, 3) RGB."""
@@ -91,18 +91,6 @@ class OnnxEncoder:
         return np.sqrt(np.maximum(features, 0))
 
 
-def fitted(image: Image.Image, side: int) -> Image.Image:
-    """The whole image in the middle of a white square. Far too large ones are halved first, which costs little."""
-    scale = side / max(image.size)
-    width, height = (max(1, round(length * scale)) for length in image.size)
-    small = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    if small.size == (side, side):
-        return small
-    square = Image.new("RGB", (side, side), WHITE)
-    square.paste(small, ((side - width) // 2, (side - height) // 2))
-    return square
-
-
 def imagenet_pixels(pixels: Pixels) -> FloatArray:
     """uint8 (batch, side, side, 3) to float32 (batch, 3, side, side), normalised as torchvision's models take it."""
     scale, shift = 1 / (255 * IMAGENET_STD), IMAGENET_MEAN / IMAGENET_STD
@@ -122,6 +110,8 @@ class OfflineEncoder:
     """Numbers that the network gives an image."""
     open: Callable[[Path], bytes | Path]
     """The folder of the weights to an ONNX model."""
+    takes_bytes: bool
+    """Whether the model's input is the pixels as they are, uint8 (batch, side, side, 3), so that it can be served."""
 
     def load(self, folder: Path, device: str) -> OnnxEncoder:
         """The encoder with the weights of `folder`. Raises StageError where they are not what they must be."""
@@ -133,7 +123,7 @@ def _built(network: InvertedResiduals) -> Callable[[Path], bytes]:
 
 
 OFFLINE: Mapping[str, OfflineEncoder] = {
-    "efficientnet-lite0": OfflineEncoder("efficientnet-lite0-imagenet", 1280, _built(EFFICIENTNET_LITE0)),
-    "mobilenetv2": OfflineEncoder("mobilenetv2-imagenet", 1280, _built(MOBILENET_V2)),
-    "resnet18": OfflineEncoder("resnet18-imagenet", 512, lambda folder: folder / RESNET_FILE),
+    "efficientnet-lite0": OfflineEncoder("efficientnet-lite0-imagenet", 1280, _built(EFFICIENTNET_LITE0), True),
+    "mobilenetv2": OfflineEncoder("mobilenetv2-imagenet", 1280, _built(MOBILENET_V2), True),
+    "resnet18": OfflineEncoder("resnet18-imagenet", 512, lambda folder: folder / RESNET_FILE, False),
 }

@@ -20,11 +20,12 @@ from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from offline_jobs.embedding_shards import ENCODED
 from offline_jobs.fetched_images import Fetched
 from service.errors import DataError
+from service.image_bytes import upright_rgb
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """The formats that are tried: Pillow's other decoders are more ways in than a shop needs."""
@@ -145,19 +146,11 @@ def decode(content: bytes, bounds: Bounds, *, side: int) -> Image.Image:
                 raise UnusableImageError(ImageStatus.TOO_SMALL)
             image.draft("RGB", (side, side))
             image.load()
-            return _on_white(ImageOps.exif_transpose(image))
+            return upright_rgb(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnusableImageError(ImageStatus.TOO_LARGE) from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error) as error:
         raise UnusableImageError(ImageStatus.UNREADABLE) from error
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, layer).convert("RGB")
 
 
 def _inside(folder: Path, name: str) -> bool:

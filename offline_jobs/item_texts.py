@@ -12,15 +12,14 @@ import polars as pl
 from pydantic import AfterValidator
 
 from service.errors import DataError
-
-TEXT_COLUMNS = ("title", "category", "brand", "description")
+from service.item_texts import TEXT_FIELDS, joined
 
 
 def split_fields(fields: str) -> list[str]:
     """The columns that `title,brand` names, in its order. Raises ValueError for one that is no text, or named twice."""
     names = [name.strip() for name in fields.split(",")]
-    if not set(names) <= set(TEXT_COLUMNS) or len(set(names)) < len(names):
-        raise ValueError(f"the fields are some of {','.join(TEXT_COLUMNS)}, each once")
+    if not set(names) <= set(TEXT_FIELDS) or len(set(names)) < len(names):
+        raise ValueError(f"the fields are some of {','.join(TEXT_FIELDS)}, each once")
     return names
 
 
@@ -30,30 +29,22 @@ def _checked(fields: str) -> str:
 
 TextFields = Annotated[str, AfterValidator(_checked)]
 """A setting: text columns in their order, with commas between."""
-ALL_FIELDS = ",".join(TEXT_COLUMNS)
+ALL_FIELDS = ",".join(TEXT_FIELDS)
 
 
 def read_texts(items: Path, fields: str = ALL_FIELDS) -> list[str]:
-    """One text an item, in item_row order: its fields joined by ". "; empty where the item has none of them.
+    """One text an item, in item_row order, as `service.item_texts` composes it; empty where the item has none.
 
-    White space is collapsed, dots at a field's end are dropped. Raises DataError where a column is missing.
+    Raises DataError where a column is missing.
     """
-    cells = [
-        pl.col(field)
-        .cast(pl.String)
-        .str.replace_all(r"\s+", " ")
-        .str.strip_chars()
-        .str.strip_chars_end(".")
-        .replace("", None)
-        for field in split_fields(fields)
-    ]
+    cells = [pl.col(field).cast(pl.String) for field in split_fields(fields)]
     try:
-        table = pl.scan_parquet(items).select(pl.concat_str(cells, separator=". ", ignore_nulls=True)).collect()
+        table = pl.scan_parquet(items).select(cells).collect()
     except pl.exceptions.ColumnNotFoundError as error:
         raise DataError(
             f"a text column is missing ({error})", where=str(items), todo="Run the ingest stage again"
         ) from error
-    return table.to_series().to_list()
+    return [joined(parts) for parts in table.iter_rows()]
 
 
 def distinct_texts(texts: Sequence[str]) -> tuple[list[str], npt.NDArray[np.int64]]:

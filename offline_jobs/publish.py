@@ -18,11 +18,13 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from offline_jobs.embedding_shards import EncoderRecord
+from offline_jobs.online_encoders import add_online_encoders
+from offline_jobs.readers.raw import ATTRIBUTE
 from offline_jobs.status import outdated, records
 from offline_jobs.weights import combined_sha256
 from service.bundle.files import CodedStrings, IdTable, StringTable
 from service.bundle.manifest import Encoder, Evaluation, FaissIndex, Manifest, OnnxModel
-from service.bundle.reader import INDEX, read_manifest
+from service.bundle.reader import INDEX, attribute, read_manifest
 from service.bundle.signatures import FUSION
 from service.bundle.store import activate, active_version
 from service.bundle.writer import Draft, new_bundle
@@ -60,7 +62,12 @@ def run_publish(settings: PublishSettings, work: Path, bundles: Path) -> str:
     with new_bundle(bundles) as draft:
         _add_catalog(draft, work)
         _add_model(draft, work)
-        manifest = draft.publish(**_add_shoppers(draft, work), **_described(work, found))
+        manifest = draft.publish(
+            attributes=_add_attributes(draft, work),
+            online_encoders=add_online_encoders(draft, work),
+            **_add_shoppers(draft, work),
+            **_described(work, found),
+        )
     if reason := worse(manifest, active_manifest(bundles), settings):
         if not settings.force:
             raise StageError(
@@ -143,6 +150,15 @@ def _add_catalog(draft: Draft, work: Path) -> None:
     draft.coded("categories", CodedStrings.of(items["category"].to_list()))
     draft.coded("brands", CodedStrings.of(items["brand"].to_list()))
     draft.array("prices", items["price"].cast(pl.Float32).fill_null(float("nan")).to_numpy())
+
+
+def _add_attributes(draft: Draft, work: Path) -> tuple[str, ...]:
+    """The further columns that ingest has kept of the items, for filters; returns their names."""
+    path = work / "ingest" / "items.parquet"
+    columns = [name for name in pl.read_parquet_schema(path) if name.startswith(ATTRIBUTE)]
+    for column, values in pl.read_parquet(path, columns=columns).to_dict().items():
+        draft.coded(attribute(column.removeprefix(ATTRIBUTE)), CodedStrings.of(values.to_list()))
+    return tuple(column.removeprefix(ATTRIBUTE) for column in columns)
 
 
 def _add_model(draft: Draft, work: Path) -> None:

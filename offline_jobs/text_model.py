@@ -18,6 +18,8 @@ from service.errors import StageError
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 HUB_FILES = ("*.json", "*.txt", "*.model", "model*.safetensors", "*/model.safetensors")
 
+TOKENIZER = "tokenizer.json"
+
 Tokens = npt.NDArray[np.int32]
 
 
@@ -68,7 +70,7 @@ class TextTokenizer:
 
     def __init__(self, folder: Path, max_tokens: int) -> None:
         try:
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         except Exception as error:  # the library raises no narrower class
             raise StageError(
                 f"the text model cannot be loaded: its tokenizer.json cannot be read ({error})",
@@ -79,15 +81,17 @@ class TextTokenizer:
         described = read_json(folder / "sentence_bert_config.json")
         said = read_json(folder / "config_sentence_transformers.json")
         self.max_tokens = min(max_tokens, described.get("max_seq_length") or max_tokens)
-        self._lower = bool(described.get("do_lower_case"))
-        self._prompt = (said.get("prompts") or {}).get(said.get("default_prompt_name") or "", "")
-        self._padding = config.get("pad_token_id") or 0
+        self.lower = bool(described.get("do_lower_case"))
+        """Whether a text is put into lower case first."""
+        self.prompt = (said.get("prompts") or {}).get(said.get("default_prompt_name") or "", "")
+        """What is put before each text."""
+        self.padding_token: int = config.get("pad_token_id") or 0
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_tokens)
 
     def batches(self, texts: Sequence[str], batch_tokens: int) -> list[TokenBatch]:
         """The texts, longest first, cut into batches of at most `batch_tokens` tokens, padding included."""
-        given = [self._prompt + (text.lower() if self._lower else text) for text in texts]
+        given = [self.prompt + (text.lower() if self.lower else text) for text in texts]
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(given)]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         order = np.argsort(-lengths, kind="stable")
@@ -96,7 +100,7 @@ class TextTokenizer:
             longest = int(lengths[order[start]])
             rows = order[start : start + max(1, batch_tokens // max(1, longest))]
             mask = (np.arange(longest) < lengths[rows, None]).astype(np.int32)
-            tokens = np.full(mask.shape, self._padding, np.int32)
+            tokens = np.full(mask.shape, self.padding_token, np.int32)
             tokens[mask.astype(bool)] = np.concatenate([ids[row] for row in rows])
             batches.append(TokenBatch(rows, tokens, mask))
             start += len(rows)

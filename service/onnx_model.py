@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +31,19 @@ class OnnxModel:
         self._name = path.name
         self._session = open_session(path)
 
-    def run(self, output: str, feeds: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    def run(self, output: str, feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """One output of the model for `feeds`. Raises ModelError where the call fails or a value is not finite."""
+        return self.run_all((output,), feeds)[0]
+
+    def run_all(
+        self, outputs: Sequence[str], feeds: Mapping[str, npt.NDArray[Any]]
+    ) -> tuple[npt.NDArray[np.float32], ...]:
+        """Several outputs of one call, likewise."""
         try:
-            values: npt.NDArray[np.float32] = self._session.run([output], feeds)[0]
+            found: list[npt.NDArray[np.float32]] = self._session.run(list(outputs), dict(feeds))
         except FAILURES as error:
             raise ModelError(str(error).strip(), where=self._name) from error
-        if not np.isfinite(values).all():
-            raise ModelError(f"output {output!r} is not finite", where=self._name)
-        return values
+        for output, values in zip(outputs, found, strict=True):
+            if not np.isfinite(values).all():
+                raise ModelError(f"output {output!r} is not finite", where=self._name)
+        return tuple(found)

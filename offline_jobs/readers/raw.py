@@ -27,6 +27,9 @@ ITEM_SCHEMA = {
     "image": pl.String,
 }
 
+ATTRIBUTE = "attribute."
+"""What the columns of further properties of items begin with, in every table of items: `attribute.colour`."""
+
 BATCH_ROWS = 16_384
 
 

@@ -43,6 +43,10 @@ class Draft:
         """Add a copy of a file: the FAISS index or an ONNX model."""
         shutil.copyfile(source, self.directory / name)
 
+    def content(self, name: str, content: bytes) -> None:
+        """Add a file of these bytes."""
+        (self.directory / name).write_bytes(content)
+
     def publish(self, **described: Any) -> Manifest:
         """Finish: returns the manifest of `<root>/<version>`.
 

@@ -3,10 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offline_jobs.item_texts import TEXT_COLUMNS, distinct_texts, read_texts, split_fields
+from offline_jobs.item_texts import distinct_texts, read_texts, split_fields
 from service.errors import DataError
+from service.item_texts import TEXT_FIELDS
 
-SCHEMA = dict.fromkeys(TEXT_COLUMNS, pl.String)
+SCHEMA = dict.fromkeys(TEXT_FIELDS, pl.String)
 CELLS = st.one_of(st.none(), st.text(alphabet="ab.é \t\n 日", max_size=6))
 
 

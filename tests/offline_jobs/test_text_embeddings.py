@@ -12,11 +12,11 @@ import torch
 from pydantic import BaseModel
 
 from offline_jobs import text_encoders
-from offline_jobs.item_texts import TEXT_COLUMNS
 from offline_jobs.text_embeddings import TextEmbeddingSettings, run_text_embeddings
 from offline_jobs.text_model import resolve_model
 from offline_jobs.weights import fetch_weights
 from service.errors import StageError
+from service.item_texts import TEXT_FIELDS
 from training.stage import open_stage, read_record
 
 
@@ -24,7 +24,7 @@ class NoSettings(BaseModel):
     pass
 
 
-SCHEMA = dict.fromkeys(TEXT_COLUMNS, pl.String)
+SCHEMA = dict.fromkeys(TEXT_FIELDS, pl.String)
 SHOES = ("Leather ankle boots", None, None, "Warm winter boots with a rubber sole.")
 ROWS = [
     SHOES,
