@@ -57,6 +57,8 @@ ERROR_MAP: dict[type[errors.PlotPointeError], WireError] = {
     errors.PortBusyError: WireError(500, "INTERNAL", "Port busy"),
     errors.ModelError: WireError(500, "INTERNAL", "Model failed"),
     errors.EncoderUnavailableError: WireError(501, "UNIMPLEMENTED", "No encoder"),
+    errors.CatalogFullError: WireError(429, "RESOURCE_EXHAUSTED", "Live catalogue full"),
+    errors.CatalogCorruptError: WireError(500, "INTERNAL", "Live catalogue corrupt"),
     errors.UnavailableError: WireError(503, "UNAVAILABLE", "Temporarily unavailable"),
     errors.NotReadyError: WireError(503, "UNAVAILABLE", "Not ready"),
     errors.OverloadedError: WireError(503, "UNAVAILABLE", "Overloaded"),

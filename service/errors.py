@@ -16,6 +16,8 @@ PlotPointeError              carries what is wrong, where, and what to do
 ├── PortBusyError            a port to listen on is taken
 ├── ModelError               a model or the index failed on one request (becomes a degradation)
 ├── EncoderUnavailableError  no text or image encoder: not in the bundle, or not installed (501, UNIMPLEMENTED)
+├── CatalogFullError         the live catalogue holds as much as it may (429, RESOURCE_EXHAUSTED)
+├── CatalogCorruptError      the file of the live catalogue is none, or of a newer service
 ├── UnknownTenantError       a request names a shop that is not served here (404, NOT_FOUND)
 ├── UnauthenticatedError     an admin call without the right key (401, UNAUTHENTICATED)
 ├── DeadlineError            the caller's deadline passed before there was an answer (504, DEADLINE_EXCEEDED)
@@ -154,6 +156,18 @@ class EncoderUnavailableError(PlotPointeError):
     """Texts or images cannot be encoded here: the bundle holds no encoder for them, or its libraries are missing."""
 
     reason = "ENCODER_UNAVAILABLE"
+
+
+class CatalogFullError(PlotPointeError):
+    """The live catalogue holds as many items, or as many bytes of pictures, as it may; nothing of the call was kept."""
+
+    reason = "LIVE_CATALOG_FULL"
+
+
+class CatalogCorruptError(PlotPointeError):
+    """The file of the live catalogue is none, is damaged, or was written by a newer service. It is left as it is."""
+
+    reason = "LIVE_CATALOG_CORRUPT"
 
 
 class UnavailableError(PlotPointeError):
