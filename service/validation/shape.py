@@ -75,7 +75,7 @@ def number(least: float, most: float) -> Reader:
     def read(value: object, path: str, faults: Faults) -> float:
         if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most:
             return float(value)
-        faults.add(path, f"must be a number from {least:.12g} to {most:.12g}")
+        faults.add(path, f"must be a number from {least:.15g} to {most:.15g}")
         return least
 
     return read
