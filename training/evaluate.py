@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,8 +31,12 @@ class About:
     protocol: Protocol
     curve: tuple[Epoch, ...] = ()
     """Of the first stage."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """What both stages were fitted with."""
+    first_seconds: float = 0.0
+    """Of fitting the first stage."""
     fit_seconds: float = 0.0
-    """Of both stages."""
+    """Of both stages, and of the first stages that the re-ranker learned from."""
 
 
 ABOUT = About("data", "B")
@@ -91,14 +95,16 @@ def judge(
 
     if len(users):
         candidates = first.retrieve(users, k=num_candidates)
-        measure("retrieval", RETRIEVAL, candidates)
-        served_as = Fitted(
-            rerank(reranker, first, candidates),
+        retrieved = Fitted(
+            candidates,
             parameters=2 * first.tables.item_vectors.size,
-            curve=about.curve,
-            seconds=about.fit_seconds,
+            settings=about.settings,
+            seconds=about.first_seconds,
         )
-        measure("served", SERVED, served_as, candidates)
+        measure("retrieval", RETRIEVAL, retrieved)
+        best = rerank(reranker, first, candidates)
+        reranked = replace(retrieved, ranks=best, curve=about.curve, seconds=about.fit_seconds)
+        measure("served", SERVED, reranked, candidates)
         for model, title, fit in _baselines(known, settings):
             start = time.monotonic()
             scores = fit()

@@ -86,6 +86,8 @@ def _about(work: Path, recipe: Recipe) -> About:
         dataset=dataset_of(work),
         protocol="B" if by_time else "A",
         curve=epochs_of(curve, first_judged=recipe.fit.judge_every),
+        settings=recipe.model_dump(mode="json"),
+        first_seconds=0.0 if record is None else record.counts.get("first_stage_seconds", 0.0),
         fit_seconds=0.0 if record is None else record.wall_seconds,
     )
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,6 +128,7 @@ def run_fit(
             seed=settings.seed,
             data_fingerprint=data_fingerprint(work),
         )
+        start = time.monotonic()
         with track(tracking, work, described) as run:
             tables, curve = _fitted(
                 stage,
@@ -140,6 +142,7 @@ def run_fit(
                 network_to=stage.out,
             )
             run.finish({"best_validation_recall@20": max(curve.recall_at_20), "epochs": curve.best_epochs})
+        stage.count(first_stage_seconds=round(time.monotonic() - start, 1))
         decay = choose_decay(tables, train, validation, settings.history_length)
         tables = tables.decaying(decay)
         if protocol.train_only:

@@ -9,7 +9,7 @@ import torch
 
 from service.neighborhood import Relation
 from training.dataset import TEST, TRAIN, VALIDATION, Dataset, Interactions
-from training.evaluate import EvaluateSettings, judge, page
+from training.evaluate import About, EvaluateSettings, judge, page
 from training.fit import fit_gat, fit_members
 from training.fit_reranker import FirstStage, Lesson, RerankSettings, fit_reranker, rerank
 from training.fit_settings import FitSettings
@@ -163,7 +163,9 @@ def test_the_model_is_judged_as_it_is_served_beside_simple_models(dataset: Datas
     first = FirstStage.of(fit.tables(), tuple(dataset.relations.values()), known, length=10)
     model = Reranker(num_relations=4).eval()
     settings = EvaluateSettings(ials_factors=8)
-    evaluation, found = judge(first, model, known, test, settings, num_candidates=30, protocol="as served")
+    about = About("data", "B", settings={"epochs": 3}, first_seconds=2.0, fit_seconds=5.0)
+    evaluation, found = judge(first, model, known, test, settings, num_candidates=30, protocol="as served", about=about)
+    assert [(one.fit_seconds, one.settings) for one, _ in found[:2]] == [(2.0, {"epochs": 3}), (5.0, {"epochs": 3})]
     assert evaluation.users == 150
     assert set(evaluation.baselines) == {"retrieval alone", "popularity", "ItemKNN", "iALS", "RP3beta", "EASE"}
     assert evaluation.metrics["recall@20"] > 0.95 > 0.5 > evaluation.baselines["popularity"]["recall@20"]

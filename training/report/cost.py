@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from training.evaluation.result import ModelResult
 from training.report import plots
-from training.report.markup import Html, card, duration, figure, figures, section, table
+from training.report.markup import Html, card, duration, figure, figures, paragraph, section, table
 from training.report.run_results import RunResults
 from training.report.wording import metric_name
 
@@ -25,9 +25,18 @@ def cost_section(run: RunResults) -> Html:
         "Time and memory beside quality",
         lead,
         _figure(run, "Time to fit", "seconds to fit", "cost-time", lambda r: max(r.fit_seconds, FLOOR)),
-        _figure(run, "Memory", "peak memory, MiB", "cost-memory", lambda r: max(r.peak_rss_mib, 1.0)),
+        _memory(run),
         card(_table(run)),
     )
+
+
+def _memory(run: RunResults) -> Html:
+    """The plot; or that it would say nothing, where the models were fitted and judged in one process."""
+    told = {model.cost(lambda r: r.peak_rss_mib) for model in run.models}
+    if len(told) == 1 and len(run.models) > 1:
+        shared = f"all {len(run.models)} models were fitted or judged in one process"
+        return card(paragraph(f"Memory is not compared: {shared}, whose peak was {told.pop():,.0f} MiB."))
+    return _figure(run, "Memory", "peak memory, MiB", "cost-memory", lambda r: max(r.peak_rss_mib, 1.0))
 
 
 def _figure(run: RunResults, title: str, axis: str, name: str, of: Callable[[ModelResult], float]) -> Html:

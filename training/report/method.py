@@ -32,7 +32,7 @@ def _machine(run: RunResults) -> Html:
     told, title = run.provenance, "Machine, versions, commands"
     if told is None:
         return card(paragraph("They were not recorded with this run."), title=title)
-    rows = [("date", told.date), ("machine", f"{told.machine}, {told.cores} cores"), ("Python", told.python)]
+    rows = [("date", told.date), ("machine", f"{told.machine}, {told.counted_cores}"), ("Python", told.python)]
     content = [table("Machine and versions", ("what", "which"), [*rows, *told.versions.items()], texts=(0, 1))]
     if told.commands:
         lines = "\n".join(html(command) for command in told.commands)

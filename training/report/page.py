@@ -67,7 +67,7 @@ def report_page(run: RunResults, *, title: str = "") -> str:
     """The whole page as HTML, the same bytes for the same results."""
     name = html(title or f"Recommendation models on {run.dataset}")
     told = run.provenance
-    when = html(f"Measured on {told.date}, {told.cores} cores ({told.machine}).") if told else ""
+    when = html(f"Measured on {told.date}, {told.counted_cores} ({told.machine}).") if told else ""
     links = "".join(f'<a href="#{anchor}">{text}</a>' for anchor, text in PARTS)
     body = "\n".join(
         (

@@ -44,6 +44,11 @@ class Provenance(BaseModel):
     versions: dict[str, str] = {}
     """Package -> version."""
 
+    @property
+    def counted_cores(self) -> str:
+        """For people."""
+        return f"{self.cores} {'core' if self.cores == 1 else 'cores'}"
+
 
 def provenance_here(commands: Iterable[str] = ()) -> Provenance:
     """What holds for this process, now."""

@@ -9,6 +9,7 @@ from lxml import html
 from service.errors import DataError
 from tests.training.report.conftest import change, keep
 from training.report.attention import attention_section, read_attention
+from training.report.cost import cost_section
 from training.report.curves import curves_section
 from training.report.ladder import ladder_section
 from training.report.published import PUBLISHED
@@ -46,6 +47,13 @@ def test_slices_keep_their_order_and_their_best(results: RunResults) -> None:
 def test_a_group_that_nobody_serves_has_no_best(folder: Path) -> None:
     keep(folder, "ease", "popularity")
     assert "cold: none finds any" in slices_section(read_run(folder, metric="recall@20"))
+
+
+def test_memory_is_not_compared_where_one_process_judged_all(folder: Path) -> None:
+    assert rows(cost_section(read_run(folder, metric="recall@20")), "Memory")
+    for model in ("popularity", "item-knn", "ease", "content+ease", "factors"):
+        change(folder, model, peak_rss_mib=900.0)
+    assert "one process, whose peak was 900 MiB" in cost_section(read_run(folder, metric="recall@20"))
 
 
 def test_seeds_show_every_fit(results: RunResults) -> None:
