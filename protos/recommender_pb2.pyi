@@ -163,10 +163,12 @@ class Metadata(_message.Message):
     def __init__(self, category: _Optional[str] = ..., brand: _Optional[str] = ..., price: _Optional[float] = ..., image: _Optional[str] = ..., in_stock: bool = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class BatchRecommendRequest(_message.Message):
-    __slots__ = ("requests",)
+    __slots__ = ("requests", "deadline_ms")
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     requests: _containers.RepeatedCompositeFieldContainer[RecommendRequest]
-    def __init__(self, requests: _Optional[_Iterable[_Union[RecommendRequest, _Mapping]]] = ...) -> None: ...
+    deadline_ms: int
+    def __init__(self, requests: _Optional[_Iterable[_Union[RecommendRequest, _Mapping]]] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
 
 class BatchRecommendResponse(_message.Message):
     __slots__ = ("answers",)

@@ -53,7 +53,7 @@ def _event(**fields: Any) -> FeedbackEvent:
     return FeedbackEvent(**fields)
 
 
-_EVENT = Shape(
+EVENT = Shape(
     {
         "event_id": IDENTIFIER,
         "user_id": IDENTIFIER,
@@ -64,7 +64,7 @@ _EVENT = Shape(
     },
     required=("event_id", "user_id", "item_id", "kind"),
 )
-_ITEM = Shape(
+ITEM = Shape(
     {
         "item_id": IDENTIFIER,
         "title": text(MAX_TITLE_BYTES),
@@ -80,17 +80,17 @@ _ITEM = Shape(
     },
     required=("item_id",),
 )
-_ITEMS = many(each_of(_ITEM, ItemChange), MAX_EVENTS, empty=False)
+_ITEMS = many(each_of(ITEM, ItemChange), MAX_EVENTS, empty=False)
 _ITEM_IDS = distinct(many(IDENTIFIER, MAX_EVENTS, empty=False))
-_EVENTS = Shape({"events": many(each_of(_EVENT, _event), MAX_EVENTS, empty=False)}, required=("events",))
-_CALL = Shape({"upsert": _ITEMS, "patch": _ITEMS, "delete": _ITEM_IDS})
-_SHARE = Shape({"version": text(128), "share": SHARE}, required=("share",))
+EVENTS = Shape({"events": many(each_of(EVENT, _event), MAX_EVENTS, empty=False)}, required=("events",))
+CALL = Shape({"upsert": _ITEMS, "patch": _ITEMS, "delete": _ITEM_IDS})
+SHARE_OF = Shape({"version": text(128), "share": SHARE}, required=("share",))
 
 
 def feedback_events(values: object) -> tuple[FeedbackEvent, ...]:
     """The events of one call, all of them in order; one that is wrong refuses the call."""
     faults = Faults()
-    fields = _EVENTS(values, "", faults)
+    fields = EVENTS(values, "", faults)
     faults.check()
     events: tuple[FeedbackEvent, ...] = fields["events"]
     return events
@@ -120,7 +120,7 @@ def catalog_call(values: object) -> CatalogCall:
     if isinstance(values, dict) and len({"upsert", "patch", "delete"} & values.keys()) != 1:
         raise InvalidFieldsError(FieldViolation(ROOT, "exactly one of upsert, patch and delete must be given"))
     faults = Faults()
-    fields = _CALL(values, "", faults)
+    fields = CALL(values, "", faults)
     for name in ("upsert", "patch"):
         _once(fields.get(name, ()), name, faults)
     faults.check()
@@ -134,7 +134,7 @@ def item_change(item_id: str, values: object) -> ItemChange:
     if values.get("item_id", item_id) != item_id:
         raise InvalidFieldsError(FieldViolation("item_id", "item_id must be the path's, or be left out"))
     faults = Faults()
-    fields = _ITEM(values | {"item_id": item_id}, "", faults)
+    fields = ITEM(values | {"item_id": item_id}, "", faults)
     faults.check()
     return ItemChange(**fields)
 
@@ -158,7 +158,7 @@ def bundle_version(version: object) -> str:
 def bundle_share(values: object) -> BundleShare:
     """A bundle and its share; the version may be left out where the share is 0."""
     faults = Faults()
-    fields = _SHARE(values, "", faults)
+    fields = SHARE_OF(values, "", faults)
     faults.check()
     share, version = fields["share"], fields.get("version", "")
     return BundleShare(bundle_version(version) if share or version else "", share)

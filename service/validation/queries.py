@@ -60,16 +60,16 @@ _IDS = many(IDENTIFIER, MAX_LISTED)
 _DEADLINE = whole(1, MAX_DEADLINE_MS)
 _K = whole(1, MAX_K)
 
-_PAST_EVENT = Shape(
+PAST_EVENT = Shape(
     {"item_id": IDENTIFIER, "kind": word(FeedbackKind), "timestamp": number(0, MAX_UNIX_S)}, required=("item_id",)
 )
-_HISTORY = many(each_of(_PAST_EVENT, PastEvent), MAX_LISTED)
-_PROMOTION = Shape({"item_ids": _IDS, "filter": FILTER, "strength": SHARE}, required=("strength",))
-_WEIGHTS = Shape({"look": SHARE, "meaning": SHARE, "behaviour": SHARE})
+_HISTORY = many(each_of(PAST_EVENT, PastEvent), MAX_LISTED)
+PROMOTION = Shape({"item_ids": _IDS, "filter": FILTER, "strength": SHARE}, required=("strength",))
+WEIGHTS = Shape({"look": SHARE, "meaning": SHARE, "behaviour": SHARE})
 
 
 def _promotion(value: object, path: str, faults: Faults) -> Promotion:
-    fields = _PROMOTION(value, path, faults)
+    fields = PROMOTION(value, path, faults)
     if not fields.get("item_ids") and not fields.get("filter"):
         faults.add(path, "must name item_ids or a filter")
     fields.setdefault("strength", 0.0)
@@ -77,7 +77,7 @@ def _promotion(value: object, path: str, faults: Faults) -> Promotion:
 
 
 def _weights(value: object, path: str, faults: Faults) -> ModalityWeights:
-    weights = ModalityWeights(**_WEIGHTS(value, path, faults))
+    weights = ModalityWeights(**WEIGHTS(value, path, faults))
     if not (weights.look or weights.meaning or weights.behaviour):
         faults.add(path, "must not all be 0 or absent")
     return weights
@@ -89,7 +89,7 @@ def _anything(value: object, path: str, faults: Faults) -> object:
 
 
 _PROMOTIONS = many(_promotion, MAX_PROMOTIONS)
-_RULES = Shape({"pin": _IDS, "boost": _PROMOTIONS, "bury": _PROMOTIONS, "hide": _IDS})
+RULES = Shape({"pin": _IDS, "boost": _PROMOTIONS, "bury": _PROMOTIONS, "hide": _IDS})
 _WHO: Mapping[str, Reader] = {"user_id": text(MAX_ID_BYTES), "history": _HISTORY, "seed_items": _IDS}
 
 RECOMMEND = Shape(
@@ -101,7 +101,7 @@ RECOMMEND = Shape(
         "filter": FILTER,
         "strict_filtering": flag,
         "exclude_seen": flag,
-        "rules": each_of(_RULES, Rules),
+        "rules": each_of(RULES, Rules),
         "modality_weights": _weights,
         "diversity": SHARE,
         "explain": flag,

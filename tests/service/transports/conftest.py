@@ -18,9 +18,11 @@ from typing import Any
 import httpx
 import pytest
 
-from service import serving
+from service import ports, serving
+from service.admin import Admin
 from service.bundle.manifest import Manifest
 from service.bundle.store import active_version
+from service.engine import Engines
 from service.health import Readiness
 from service.metrics import Metrics
 from service.settings import Settings
@@ -121,16 +123,18 @@ def ready() -> Readiness:
 
 
 @pytest.fixture
-def answering(manifest: Manifest, metrics: Metrics, ready: Readiness) -> Answering:
+def answering(metrics: Metrics, ready: Readiness) -> Answering:
     """`async with answering(engine, stop)`: both transports around a test's engine, in this loop, on real ports."""
 
     @asynccontextmanager
     async def start(engine: Any, stop: asyncio.Event | None = None, **settings: Any) -> AsyncIterator[Served]:
         stop = stop or asyncio.Event()
-        service = Service(engine, metrics, Settings.load(grpc_port=0, **settings), manifest, ready)
+        service = Service(
+            Engines({"default": engine}), Admin({}, None), metrics, Settings.load(**settings), ready, "test"
+        )
         addresses: asyncio.Future[serving.Addresses] = asyncio.get_running_loop().create_future()
-        with serving.listening("127.0.0.1", 0, "rest_port") as listener:
-            running = asyncio.create_task(serving.answer(service, listener, stop, addresses.set_result))
+        with ports.listening("127.0.0.1", 0, "rest_port") as listener:
+            running = asyncio.create_task(serving.answer(service, listener, 0, stop, addresses.set_result))
             where = await asyncio.wait_for(addresses, 10)
             yield Served(f"http://127.0.0.1:{where.rest_port}", f"127.0.0.1:{where.grpc_port}")
             stop.set()
