@@ -196,11 +196,11 @@ class Engine:
         """Change some fields of items that are known. Raises UnknownItemError, changing none, where one is not."""
         catalog = self._generations.current.catalog
         for place, change in enumerate(changes):
-            if catalog.row(change.item_id) is None:
+            if catalog.row(change.item_id) is None or self._live.is_deleted(change.item_id):
                 raise UnknownItemError(
                     f"no item is known as {change.item_id[:80]!r}; put it there whole first", where=f"items[{place}]"
                 )
-        return await self._live.upsert(changes)
+        return await self._live.patch(changes)
 
     async def delete_items(self, item_ids: Sequence[str], *, request_id: str) -> ItemsReceipt:
         """Take some items out of every answer; ids that no one knows are no error."""

@@ -16,6 +16,7 @@ from service.explain import Explainer
 from service.item_columns import ItemColumns
 from service.item_tables import ItemTables
 from service.neighborhood import no_places
+from service.new_items import NewItems
 from service.rerank import Reranker
 from service.retrieve import Retriever
 from service.shoppers import Shoppers
@@ -42,6 +43,7 @@ class Generation:
         self.explainer = Explainer(self.shoppers, self.reranker, bundle.manifest.relations)
         self.similar = Similar(bundle)
         self.encoders = ContentEncoders.open(bundle)
+        self.new_items = NewItems(bundle) if bundle.content is not None else None
         self.cache = cache(self)
 
     def item_id(self, row: int) -> str | None:

@@ -5,14 +5,15 @@ Rows 0 to N - 1 are the bundle's and stay mapped; rows N and up belong to live i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from service.bundle.reader import Bundle
+from service.content import NewItem
 from service.neighborhood import History, edges
+from service.new_items import edges_from_new, edges_to_new
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32]
@@ -29,8 +30,8 @@ class LiveTables:
     look: Floats
     """(M, 128), as `meaning`."""
     meaning: Floats
-    edges: tuple[Callable[[Rows], Floats], ...]
-    """Of each item: bundle rows (L,) to the item graph's weights (L, R) between them and it."""
+    items: tuple[NewItem | None, ...]
+    """What the item graph knows of each by its neighbors; None where an item has no content yet."""
 
     def __len__(self) -> int:
         return len(self.item_vectors)
@@ -83,10 +84,17 @@ class ItemTables:
         past = History(history.rows[old], history.mask[old], history.age_days[old])
         out[np.ix_(known, old)] = edges(candidates[known], past, self._bundle.relations, self._places)
         assert self.live is not None
-        for place in np.flatnonzero(~known):
-            out[place, old] = self.live.edges[candidates[place] - self.num_known](past.rows)
+        items = self.live.items
+        late = [p for p in np.flatnonzero(~known) if items[candidates[p] - self.num_known] is not None]
+        if late and len(old):
+            new_items = [items[candidates[p] - self.num_known] for p in late]
+            out[np.ix_(late, old)] = edges_to_new(
+                [item for item in new_items if item is not None], past, self._bundle.relations, self._places
+            )
         for event in new:
-            out[known, event] = self.live.edges[history.rows[event] - self.num_known](candidates[known])
+            item = items[history.rows[event] - self.num_known]
+            if item is not None:
+                out[known, event] = edges_from_new(item, candidates[known], self._bundle.relations, self._places)
         return out
 
     def _take(self, known: Floats, live: Floats | None, rows: Rows) -> Floats:

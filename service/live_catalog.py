@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from service.catalog_store import CatalogStore, LiveRecord
 from service.content import NewItem
@@ -33,6 +33,7 @@ class LiveCatalog:
         self._records: dict[str, LiveRecord] = {}
         self._sequence = 0
         self._content_sequence = 0
+        self._prepared: WeakSet[Generation] = WeakSet()
         self._embedded: WeakKeyDictionary[Generation, Embedded] = WeakKeyDictionary()
         self._turn = asyncio.Lock()
 
@@ -44,6 +45,11 @@ class LiveCatalog:
         """The last change that this process shows."""
         return self._sequence
 
+    def is_deleted(self, item_id: str) -> bool:
+        """Whether the last word on an item is that there is none."""
+        record = self._records.get(item_id)
+        return record is not None and record.deleted
+
     async def prepare(self, generation: Generation) -> None:
         """Lay everything that is known over a generation that is about to serve.
 
@@ -54,13 +60,14 @@ class LiveCatalog:
                 await self._read()
             except UnavailableError as error:
                 log.warning("a bundle begins without the newest words on its items: %s", error)
+            self._prepared.add(generation)  # from here on it follows, though it may take a while until it serves
             await self._lay_over(generation)
 
     async def follow(self) -> None:
         """Show what the store has that is not shown yet. Raises UnavailableError where the store does not answer."""
         async with self._turn:
             if await self._read():
-                for generation in self._generations():
+                for generation in list(self._prepared):
                     await self._lay_over(generation)
 
     async def upsert(self, changes: Sequence[ItemChange]) -> ItemsReceipt:
@@ -132,7 +139,10 @@ class LiveCatalog:
 
 def _embedded(generation: Generation, record: LiveRecord, image: bytes | None) -> NewItem | None:
     """A new item's vectors by what it says and looks like; None where nothing can be made of it. Runs in a thread."""
-    encoders = generation.encoders
+    encoders, new_items = generation.encoders, generation.new_items
+    if new_items is None:
+        log.warning("bundle %s has no content table: what is new cannot be searched for", generation.version)
+        return None
     text = None
     try:
         if "text" in encoders.available:
@@ -143,7 +153,7 @@ def _embedded(generation: Generation, record: LiveRecord, image: bytes | None) -
                 description=record.description or "",
             )
         picture = image if "image" in encoders.available else None
-        return generation.new_items.embed(encoders.content(text, picture))
+        return new_items.embed(encoders.content(text, picture))
     except (EncoderUnavailableError, InvalidQueryError, ModelError) as error:
         log.warning("an item of the live catalogue cannot be searched for: %s", error)
         return None

@@ -36,8 +36,7 @@ def changed(bundle: Bundle) -> Catalog:
     n, dim = bundle.manifest.num_items, bundle.manifest.dim
     vectors = np.ones((1, dim), np.float32)
     content = np.zeros((1, 128), np.float32)
-    weights = np.zeros((n, len(bundle.relations)), np.float32)
-    live = LiveTables(vectors, vectors, content, content, (lambda rows: weights[rows],))
+    live = LiveTables(vectors, vectors, content, content, (None,))
     columns = ItemColumns.of(bundle).with_live(
         {n: ItemValues(category="kind 99", price=5.0), 4: ItemValues(price=7.5, in_stock=False)}, new_ids={NEW: n}
     )

@@ -9,8 +9,10 @@ import pytest
 
 from service.bundle.reader import Bundle, open_bundle
 from service.bundle.store import active_version
+from service.content import Content, NewItem
 from service.item_tables import ItemTables, LiveTables
 from service.neighborhood import edges, last_events, no_places
+from service.new_items import edges_from_new, edges_to_new
 
 M = 4
 
@@ -23,11 +25,11 @@ def bundle(exact_bundle_root: Path) -> Bundle:
 @pytest.fixture(scope="module")
 def live(bundle: Bundle) -> LiveTables:
     random = np.random.default_rng(2)
-    relations = len(bundle.relations)
 
-    def link(seed: int):
-        weights = np.random.default_rng(seed).random((bundle.manifest.num_items, relations)).astype(np.float32)
-        return lambda rows: weights[rows]
+    def item(first: int) -> NewItem:
+        rows = np.arange(first, first + 5, dtype=np.int32)
+        content = Content(*np.zeros((3, 128), np.float32))
+        return NewItem(content, np.zeros(3, np.float32), np.zeros(3, np.float32), rows, random.random(5, np.float32))
 
     dim = bundle.manifest.dim
     return LiveTables(
@@ -35,7 +37,7 @@ def live(bundle: Bundle) -> LiveTables:
         random.normal(size=(M, dim)).astype(np.float32),
         random.normal(size=(M, 128)).astype(np.float32),
         random.normal(size=(M, 128)).astype(np.float32),
-        tuple(link(seed) for seed in range(M)),
+        (item(0), item(100), item(200), None),
     )
 
 
@@ -65,9 +67,15 @@ def test_edges_lead_both_ways_between_old_and_new(bundle: Bundle, live: LiveTabl
     old = last_events(np.array([7, 9], np.int32), np.arange(2), now=3, length=8)
     known = edges(np.array([4, 9], np.int32), old, bundle.relations, no_places(n))
     np.testing.assert_array_equal(got[np.ix_([1, 2], [0, 2])], known[:, :2])
-    for place, item in ((0, 2), (3, 1)):
-        np.testing.assert_array_equal(got[place, [0, 2]], live.edges[item](np.array([9, 7])))
-    np.testing.assert_array_equal(got[[1, 2], 1], live.edges[1](np.array([4, 9])))
+    for place, number in ((0, 2), (3, 1)):
+        item = live.items[number]
+        assert item is not None
+        expected = edges_to_new([item], old, bundle.relations, no_places(n))
+        np.testing.assert_array_equal(got[place, [0, 2]], expected[0, :2])
+    one = live.items[1]
+    assert one is not None
+    expected = edges_from_new(one, np.array([4, 9], np.int32), bundle.relations, no_places(n))
+    np.testing.assert_array_equal(got[[1, 2], 1], expected)
     assert not got[[0, 3], 1].any()  # nothing is known between two new items
     assert not got[:, 3:].any()
 
@@ -78,3 +86,12 @@ def test_without_live_items_edges_are_the_shared_function(bundle: Bundle) -> Non
     candidates = np.arange(40, dtype=np.int32)
     got = ItemTables(bundle, no_places(n)).edges(candidates, history)
     np.testing.assert_array_equal(got, edges(candidates, history, bundle.relations, no_places(n)))
+
+
+def test_an_item_without_content_has_no_edges(bundle: Bundle, live: LiveTables) -> None:
+    n = bundle.manifest.num_items
+    tables = ItemTables(bundle, no_places(n), live)
+    history = last_events(np.array([7, n + 3], np.int32), np.arange(2), now=3, length=8)
+    got = tables.edges(np.array([n + 3, 4], np.int32), history)
+    assert not got[0].any()
+    assert not got[:, 0].any()
