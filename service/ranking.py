@@ -43,7 +43,7 @@ def weighted(scores: Floats, rows: Rows, history: History, weights: ModalityWeig
             events = table(history.rows[history.mask > 0])
             taste = events.sum(0)
             vectors = table(rows)
-            parts.append((weight, vectors @ taste, vectors.any(1)))
+            parts.append((weight, vectors @ taste, np.asarray(vectors.any(axis=1), bool)))
     total = sum(weight for weight, _, _ in parts)
     mixed = sum((weight / total) * _standard(values, there) for weight, values, there in parts)
     return np.asarray(mixed, np.float32)
