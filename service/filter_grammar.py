@@ -117,8 +117,8 @@ def parse(text: str, where: str) -> Part:
         found = "the filter ends" if ends else f"there is {_quoted(error.token)}"
         what = f"{found} where {_expected(error.accepts or error.expected)} is expected"
     except UnexpectedCharacters as error:
-        rest = text[error.pos_in_stream :]
-        column = error.pos_in_stream + 1
+        start = error.pos_in_stream or 0
+        rest, column = text[start:], start + 1
         what = f"there is {_quoted(rest)} where {_expected(error.allowed)} is expected"
         if rest.startswith('"'):
             what = 'a text does not end, or has a backslash before something else than " or \\'

@@ -27,7 +27,7 @@ from service.item_columns import Columns, ItemColumns, TextColumn
 
 Mask = npt.NDArray[np.bool_]
 
-FEW = 3
+FEW = 8
 """Up to so many values are compared one by one, which the processor does sixteen rows at a time; more are looked up."""
 MOST_NAMED = 20
 """Attribute names that an error lists."""

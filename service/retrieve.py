@@ -1,6 +1,13 @@
-"""Stage: the nearest items to a shopper, without those already seen. The only stage that knows FAISS."""
+"""Stage: the nearest items to a shopper, without those already seen. The only stage that knows FAISS.
+
+Items that came after publishing are not in the index: they lie in a small table beside it and are compared one by one.
+With a filter, either all that passes is compared, or the index is asked for more than is wanted and what does not pass
+is dropped (`service/filter_plan.py`). Where that finds too few after all, all that passes is compared.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import faiss
 import numpy as np
@@ -10,10 +17,25 @@ from service.bundle.native import read_index
 from service.bundle.reader import Bundle
 from service.domain import Candidates
 from service.errors import BundleForeignError, ModelError
+from service.filter_plan import NEARLY_ALL, Asked, IndexCost, Passing, Plan, fetch
+
+__all__ = ["Passing", "Plan", "Retriever"]
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int32]
+
+BLOCK = 1024
+"""Rows gathered at once for several shoppers: half a megabyte of vectors stays in the processor's cache."""
+MOST_SCORES = 1 << 24
+"""Scores that a scan for several shoppers holds at once: 64 MiB."""
 
 
 class Retriever:
-    """Inner-product search in the bundle's index, on one thread: the service scales by processes."""
+    """Inner-product search in the bundle's index, on one thread: the service scales by processes.
+
+    In all searches `exclude` (S,) are distinct rows, ascending; `live_vectors` (M, dim) are the items that came after
+    publishing, as rows N to N + M - 1; a `passing` beside them has N + M rows.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         faiss.omp_set_num_threads(1)
@@ -29,52 +51,173 @@ class Retriever:
                     todo="Publish the bundle again",
                 ) from error
         self._vectors = bundle.item_vectors
+        self._is_graph = isinstance(self._index, faiss.IndexHNSW)
+        self._cost = IndexCost(described.ef_search or 0, is_exact=isinstance(self._index, faiss.IndexFlat))
+        self._usual_count = bundle.manifest.num_candidates
+
+    def plan(self, passing: Passing | None) -> Plan:
+        """How items that pass are searched for at first."""
+        if passing is None:
+            return Plan.INDEX
+        fetched = fetch(self._usual_count, passing.share)
+        return Plan.POST_FILTER if self._cost.is_worth(fetched, passing) else Plan.EXACT
 
     def search(
-        self, vector: npt.NDArray[np.float32], count: int, *, at_least: int, exclude: npt.NDArray[np.int32]
+        self,
+        vector: Floats,
+        count: int,
+        *,
+        at_least: int,
+        exclude: Rows,
+        passing: Passing | None = None,
+        live_vectors: Floats | None = None,
     ) -> Candidates:
-        """The `count` items with the largest inner product with `vector` (dim,), none of them in `exclude`.
+        """The `count` items with the largest inner product with `vector` (dim,) that pass, none of them in `exclude`.
 
-        `exclude` (S,) are distinct rows, ascending. An approximate index may find fewer than `count`; `at_least` are
-        found wherever so many are left. Raises ModelError where FAISS fails.
+        With a filter, `count` are found wherever so many pass. Without one an approximate index may find fewer, and
+        `at_least` are found wherever so many are left. Raises ModelError where FAISS fails or the vector is not finite.
+        """
+        return self.search_many(
+            vector[None], count, at_least=at_least, exclude=[exclude], passing=passing, live_vectors=live_vectors
+        )[0]
+
+    def search_many(
+        self,
+        vectors: Floats,
+        count: int,
+        *,
+        at_least: int,
+        exclude: Sequence[Rows],
+        passing: Passing | None = None,
+        live_vectors: Floats | None = None,
+    ) -> list[Candidates]:
+        """`search` for several shoppers: `vectors` (b, dim), and the rows to exclude for each. One FAISS call for all.
+
+        Raises ModelError.
+        """
+        if not np.isfinite(vectors).all():
+            raise ModelError("the vector of a shopper is not finite", where="retrieve")
+        asked = self._asked(count, at_least, passing, live_vectors)
+        # A long past is mostly far from the shopper's taste of today: room for a part of it, and more where needed.
+        longest = max(map(len, exclude), default=0)
+        wanted = min(fetch(count + min(longest, count), asked.share), len(self._vectors))
+        if self.plan(passing) is Plan.EXACT or not self._cost.is_worth(wanted, passing):
+            return self._scan(vectors, exclude, asked)
+        rows, scores = self._search(vectors, wanted, asked)
+        return [
+            self._completed(vector, _kept(rows[i], scores[i], exclude[i], passing), wanted, exclude[i], asked)
+            for i, vector in enumerate(vectors)
+        ]
+
+    def exact(
+        self,
+        vector: Floats,
+        count: int,
+        *,
+        exclude: Rows,
+        passing: Passing | None = None,
+        live_vectors: Floats | None = None,
+    ) -> Candidates:
+        """What `search` should find: everything compared, equals in order of rows. Some 20 ms at 500 K items."""
+        return self._scan(vector[None], [exclude], self._asked(count, 0, passing, live_vectors))[0]
+
+    def _asked(self, count: int, at_least: int, passing: Passing | None, live_vectors: Floats | None) -> Asked:
+        num_rows = len(self._vectors) + (0 if live_vectors is None else len(live_vectors))
+        assert passing is None or len(passing.mask) == num_rows, "a mask and live vectors of different moments"
+        return Asked(count, at_least, passing, live_vectors)
+
+    def _completed(self, vector: Floats, found: Candidates, wanted: int, exclude: Rows, asked: Asked) -> Candidates:
+        """What the index found for one shopper, made up to what was asked for, and the new items among it.
 
         Excluded items are searched for and dropped: a selector inside HNSW costs more, and FAISS has returned
-        excluded ids through one (issue 5504). A long past is mostly far from the shopper's taste of today, so the
-        search begins with room for a part of it and widens only where that was too little.
+        excluded ids through one (issue 5504).
         """
-        most = min(count + len(exclude), len(self._vectors))
-        wanted = min(count + min(len(exclude), count), most)
-        while True:
-            found = _without(exclude, *self._search(vector, wanted))
-            if len(found.rows) >= count or wanted == most:
+        n = len(self._vectors)
+        while len(found.rows) < asked.count:
+            if asked.passing is None:
+                wider = min(2 * wanted, asked.count + len(exclude), n)
+            else:  # more or fewer pass near this shopper than anywhere, and what was found says how many
+                wider = min(max(2 * wanted, fetch(asked.count, (len(found.rows) + 1) / wanted)), n)
+            if wider <= wanted or not self._cost.is_worth(wider, asked.passing):
                 break
-            wanted = min(2 * wanted, most)
-        if len(found.rows) < min(at_least, len(self._vectors) - len(exclude)):
-            # A graph index reaches nothing beyond its connected part: clusters far apart can leave it short.
-            found = self._scan(vector, exclude)
-        return Candidates(found.rows[:count], found.scores[:count])
+            wanted = wider
+            labels, nearness = self._search(vector[None], wanted, asked)
+            found = _kept(labels[0], nearness[0], exclude, asked.passing)
+        needed = asked.at_least if asked.share >= NEARLY_ALL else asked.count
+        if len(found.rows) < min(needed, asked.left(n, exclude)):
+            # Nothing is reached beyond the graph's connected part, nor what lies deeper than it is worth to look.
+            return self._scan(vector[None], [exclude], asked)[0]
+        if asked.live_vectors is None or not len(asked.live_vectors):
+            return Candidates(found.rows[: asked.count], found.scores[: asked.count])
+        new = asked.rows(n, first=n)
+        live = _best(new, self._scores(vector[None], new, asked)[0], asked.count, exclude)
+        rows, scores = np.concatenate([found.rows, live.rows]), np.concatenate([found.scores, live.scores])
+        order = np.argsort(-scores, kind="stable")[: asked.count]
+        return Candidates(rows[order], scores[order])
 
-    def _scan(self, vector: npt.NDArray[np.float32], exclude: npt.NDArray[np.int32]) -> Candidates:
-        """Every item but the excluded, best first: exact, and tens of milliseconds at half a million items."""
-        scores = self._vectors @ vector
-        rows = np.argsort(-scores, kind="stable").astype(np.int32)
-        return _without(exclude, rows, scores[rows])
-
-    def _search(
-        self, vector: npt.NDArray[np.float32], wanted: int
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    def _search(self, vectors: Floats, wanted: int, asked: Asked) -> tuple[npt.NDArray[np.int64], Floats]:
+        """(b, wanted) rows and scores, best first, as FAISS finds them: row -1 where it found fewer."""
+        params = None
+        if asked.passing is not None and self._is_graph:
+            depth = self._cost.depth(wanted, asked.share)
+            params = faiss.SearchParametersHNSW(efSearch=depth)  # type: ignore[attr-defined]
         try:
-            scores, labels = self._index.search(vector[None], wanted)
+            scores, labels = self._index.search(vectors, wanted, params=params)
         except RuntimeError as error:
             raise ModelError(str(error).strip(), where="index.faiss") from error
-        return labels[0].astype(np.int32), scores[0]
+        return labels, scores
+
+    def _scan(self, vectors: Floats, exclude: Sequence[Rows], asked: Asked) -> list[Candidates]:
+        """All that passes, compared with each shopper."""
+        rows = asked.rows(len(self._vectors))
+        together = max(MOST_SCORES // max(len(rows), 1), 1)
+        found: list[Candidates] = []
+        for start in range(0, len(vectors), together):
+            scores = self._scores(vectors[start : start + together], rows, asked)
+            found += [_best(rows, row, asked.count, exclude[start + i]) for i, row in enumerate(scores)]
+        return found
+
+    def _scores(self, vectors: Floats, rows: Rows, asked: Asked) -> Floats:
+        """(b, P) inner products of `vectors` (b, dim) with `rows` (P,), ascending."""
+        n, dim = self._vectors.shape
+        inside = int(np.searchsorted(rows, n))
+        scores = np.empty((len(vectors), len(rows)), np.float32)
+        if inside == n:
+            np.matmul(vectors, self._vectors.T, out=scores[:, :n])
+        elif len(vectors) == 1:  # FAISS reads the rows where they lie, and takes half as long as gathering them
+            labels, query = rows[:inside].astype(np.int64), np.ascontiguousarray(vectors[0], np.float32)
+            out, x, y, ids = map(faiss.swig_ptr, (scores[0], query, self._vectors, labels))
+            faiss.fvec_inner_products_by_idx(out, x, y, ids, dim, 1, inside)  # type: ignore[attr-defined]
+        else:
+            for start in range(0, inside, BLOCK):
+                part = slice(start, min(start + BLOCK, inside))
+                scores[:, part] = vectors @ self._vectors[rows[part]].T
+        if asked.live_vectors is not None:
+            scores[:, inside:] = vectors @ asked.live_vectors[rows[inside:] - n].T
+        return scores
 
 
-def _without(
-    exclude: npt.NDArray[np.int32], rows: npt.NDArray[np.int32], scores: npt.NDArray[np.float32]
-) -> Candidates:
+def _kept(rows: npt.NDArray[np.int64], scores: Floats, exclude: Rows, passing: Passing | None) -> Candidates:
+    """What FAISS found, without what is excluded or does not pass."""
     keep = rows >= 0  # -1 where FAISS found fewer than it was asked for
+    if passing is not None:
+        keep &= passing.mask[rows]
     if len(exclude):
         nearest = np.minimum(np.searchsorted(exclude, rows), len(exclude) - 1)
         keep &= exclude[nearest] != rows
-    return Candidates(rows[keep], scores[keep])
+    return Candidates(rows[keep].astype(np.int32), scores[keep])
+
+
+def _best(rows: Rows, scores: Floats, count: int, exclude: Rows) -> Candidates:
+    """The `count` best of `rows` (P,), ascending, without `exclude`; equals in order of rows. Writes to `scores`."""
+    places = np.searchsorted(rows, exclude)
+    inside = places < len(rows)
+    gone = places[inside][rows[places[inside]] == exclude[inside]]
+    scores[gone] = -np.inf
+    count = min(count, len(rows) - len(gone))
+    if count == 0:
+        return Candidates(np.empty(0, np.int32), np.empty(0, np.float32))
+    least = np.partition(scores, len(scores) - count)[len(scores) - count]
+    near = np.flatnonzero(scores >= least)
+    order = near[np.argsort(-scores[near], kind="stable")][:count]
+    return Candidates(rows[order], scores[order])
