@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import uvloop
-
 from service import logs
 from service.errors import PlotPointeError
 from service.settings import PREFIX, Settings
@@ -35,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = vars(_parser().parse_args(arguments))
     try:
         settings = Settings.load(**flags)
-        from service.serving import serve  # only now: a wrong flag is heard of before the libraries are loaded
+        from service.serving import run  # only now: a wrong flag is heard of before the libraries are loaded
 
         logs.configure(settings.log_level)
-        uvloop.run(serve(settings, _announce))
+        run(settings, _announce)
     except PlotPointeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -10,6 +10,7 @@ class Readiness:
 
     def __init__(self) -> None:
         self._state = "loading"
+        self._version = ""
         self._probes: dict[str, Callable[[], str]] = {}
 
     def report(self, name: str, probe: Callable[[], str]) -> None:
@@ -17,8 +18,10 @@ class Readiness:
         self._probes[name] = probe
 
     def open(self, version: str) -> None:
-        """The bundle is loaded and warm: requests may come."""
-        self._state = f"serving {version}"
+        """A bundle is loaded and warm: requests may come. Called again when another one serves."""
+        self._version = version
+        if self._state != "draining":
+            self._state = "serving"
 
     def drain(self) -> None:
         """Ask for no more requests; those in flight are still answered. There is no way back."""
@@ -26,8 +29,9 @@ class Readiness:
 
     def is_ready(self) -> bool:
         """Whether requests may come."""
-        return self._state.startswith("serving ")
+        return self._state == "serving"
 
     def states(self) -> dict[str, str]:
         """Part -> its state, in words: `bundle`, and each optional part (`redis`, `event_log`)."""
-        return {"bundle": self._state} | {name: probe() for name, probe in self._probes.items()}
+        bundle = f"serving {self._version}" if self._state == "serving" else self._state
+        return {"bundle": bundle} | {name: probe() for name, probe in self._probes.items()}

@@ -1,14 +1,13 @@
-"""One process that answers: REST and gRPC over one engine in one event loop, until SIGTERM or SIGINT.
+"""A process that answers: REST and gRPC over one set of engines in one event loop, until SIGTERM or SIGINT.
 
 On the signal: ready goes false, the ports stay open for a moment so that balancers hear of it, requests in flight are
-finished, both servers stop, the engine is closed. A second process on the same port is refused.
+finished, both servers stop, the engines are closed. A second service on the same port is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import math
 import signal
 import socket
@@ -16,13 +15,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import uvicorn
+import uvloop
 
-from service.errors import InputError, PortBusyError
-from service.model_info import model_info
+from service.metrics import Metrics, share_between_processes
+from service.ports import listening, port_busy, reserved
 from service.rest.app import build_app
 from service.rpc.server import RpcServer
 from service.settings import Settings
 from service.wiring import Service, open_service
+from service.workers import Post, Workers
 
 LINGER_S = 0.5
 """Seconds between ready going false and the ports closing: probes and watchers hear of the drain meanwhile."""
@@ -35,37 +36,86 @@ class Addresses:
     """Where the service listens, with the ports that it really got."""
 
     bundle_version: str
+    """Of several tenants, all of them."""
     host: str
     rest_port: int
     grpc_port: int
 
 
-async def serve(settings: Settings, announce: Callable[[Addresses], None]) -> None:
-    """Answer until a signal; `announce` is called once when both ports answer.
+def run(settings: Settings, announce: Callable[[Addresses], None]) -> None:
+    """Answer until a signal, in this process or in several; `announce` is called once when both ports answer.
 
     Raises PortBusyError or InputError for a port or host that cannot be had, BundleError for a refused bundle.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with listening(settings.host, settings.rest_port, "rest_port") as rest_socket:
-        with listening(settings.host, settings.grpc_port, "grpc_port"):
-            pass  # only asks whether the port is free, before a bundle is loaded for nothing
-        async with open_service(settings) as service:
-            await answer(service, rest_socket, stop, announce)
+        if settings.workers == 1:
+            with listening(settings.host, settings.grpc_port, "grpc_port"):
+                pass  # only asks whether the port is free, before a bundle is loaded for nothing
+            uvloop.run(_serve(settings, Metrics(), rest_socket, settings.grpc_port, announce))
+        else:
+            _run_workers(settings, rest_socket, announce)
+
+
+def _run_workers(settings: Settings, rest_socket: socket.socket, announce: Callable[[Addresses], None]) -> None:
+    with reserved(settings.host, settings.grpc_port, "grpc_port") as grpc_port:
+
+        def work(post: Post) -> None:
+            share_between_processes(post.folder, post.number)
+            metrics = Metrics(folder=post.folder)
+            if post.replaces:
+                metrics.count_restart()
+
+            def ready(addresses: Addresses) -> None:
+                post.report(addresses.bundle_version)
+
+            uvloop.run(_serve(settings, metrics, rest_socket, grpc_port, ready, orphaned=post.alive))
+
+        workers = Workers(settings.workers, work, drain_seconds=settings.drain_seconds)
+        rest_port = rest_socket.getsockname()[1]
+        workers.run(
+            lambda version: announce(Addresses(version, settings.host, rest_port, grpc_port)),
+            stopping=rest_socket.close,  # the workers have it too: theirs alone decide how long it stays open
+        )
+
+
+async def _serve(
+    settings: Settings,
+    metrics: Metrics,
+    rest_socket: socket.socket,
+    grpc_port: int,
+    announce: Callable[[Addresses], None],
+    *,
+    orphaned: int | None = None,
+) -> None:
+    """One process's whole service. `orphaned` can be read from once the parent is gone: it then ends as if told to."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if orphaned is not None:
+        loop.add_reader(orphaned, stop.set)
+    async with open_service(settings, metrics) as service:
+        if not stop.is_set():
+            await answer(service, rest_socket, grpc_port, stop, announce)
+    if orphaned is not None:
+        loop.remove_reader(orphaned)
 
 
 async def answer(
-    service: Service, rest_socket: socket.socket, stop: asyncio.Event, announce: Callable[[Addresses], None]
+    service: Service,
+    rest_socket: socket.socket,
+    grpc_port: int,
+    stop: asyncio.Event,
+    announce: Callable[[Addresses], None],
 ) -> None:
     """Answer on both ports until `stop` is set and what was in flight is done, at the latest after `drain_seconds`."""
     settings = service.settings
     rpc = _rpc_server(service)
-    grpc_port = _bind_rpc(rpc, settings)
+    grpc_port = _bind_rpc(rpc, settings.host, grpc_port)
     await rpc.start()
     rest = _RestServer(_rest_config(service))
     answering = asyncio.create_task(rest.serve(sockets=[rest_socket]))
-    announce(Addresses(service.manifest.version, settings.host, rest_socket.getsockname()[1], grpc_port))
+    announce(Addresses(service.version, settings.host, rest_socket.getsockname()[1], grpc_port))
     await _first(stop, answering)
     service.ready.drain()
     await asyncio.sleep(min(LINGER_S, settings.drain_seconds))
@@ -82,7 +132,7 @@ class _RestServer(uvicorn.Server):
 
 
 def _rest_config(service: Service) -> uvicorn.Config:
-    app = build_app(service.recommender, service.metrics, service.ready, model_info(service.manifest))
+    app = build_app(service.engines, service.admin, service.metrics, service.ready)
     return uvicorn.Config(
         app,
         http="httptools",
@@ -100,47 +150,20 @@ def _rest_config(service: Service) -> uvicorn.Config:
 
 def _rpc_server(service: Service) -> RpcServer:
     return RpcServer(
-        service.recommender,
+        service.engines,
+        service.admin,
         service.metrics,
         service.ready,
-        model_info(service.manifest),
         with_reflection=service.settings.grpc_reflection,
+        share_port=service.settings.workers > 1,
     )
 
 
-def _bind_rpc(rpc: RpcServer, settings: Settings) -> int:
+def _bind_rpc(rpc: RpcServer, host: str, port: int) -> int:
     try:
-        return rpc.listen(settings.host, settings.grpc_port)
+        return rpc.listen(host, port)
     except RuntimeError as error:  # taken since it was probed
-        raise _port_busy(settings.host, settings.grpc_port, "grpc_port") from error
-
-
-@contextlib.contextmanager
-def listening(host: str, port: int, setting: str) -> Iterator[socket.socket]:
-    """A listening socket; PortBusyError or InputError names the setting to change."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise _port_busy(host, port, setting) from error
-        name = "host" if error.errno != errno.EACCES else setting
-        what = f"cannot listen on {host}, port {port}: {error.strerror or error}"
-        raise InputError(what, where=_names(name), todo="Choose another") from error
-    with listener:
-        yield listener
-
-
-def _port_busy(host: str, port: int, setting: str) -> PortBusyError:
-    return PortBusyError(
-        f"port {port} on {host} is taken by another process",
-        where=_names(setting),
-        todo="End that process, or choose another port (0 lets the system choose)",
-    )
-
-
-def _names(setting: str) -> str:
-    return f"--{setting.replace('_', '-')} (PLOTPOINTE_{setting.upper()})"
+        raise port_busy(host, port, "grpc_port") from error
 
 
 async def _first(stop: asyncio.Event, answering: asyncio.Task[None]) -> None:

@@ -70,16 +70,18 @@ class Settings(BaseSettings):
     """Longest mean time of the re-ranker before it is left out, in milliseconds; without it there is no such limit."""
     max_queue_ms: float = Field(default=250.0, gt=0)
     """Longest wait for a turn to be computed, in milliseconds; what would wait longer is refused at once."""
-    encoders: bool = True
-    """Whether new items, texts and pictures are embedded here, where the bundle has encoders; they take memory."""
     state_dir: Path = Path("var/state")
     """Folder of the live catalogue where there is no Redis: one file a tenant, shared by the workers."""
     state_ttl_days: float = Field(default=30.0, gt=0, le=3650)
     """How long what a shopper did is remembered after the last event, in days."""
     state_max_shoppers: int = Field(default=100_000, ge=1)
     """Most shoppers whose recent events a process remembers, of all tenants; those longest unseen go first."""
+    state_max_mib: int = Field(default=128, ge=1)
+    """Most memory that those recent events take in a process, of all tenants, in MiB."""
     live_catalog_max_items: int = Field(default=50_000, ge=1)
     """Most items of a tenant that may differ from its bundle: new, changed and deleted ones."""
+    live_catalog_max_mib: int = Field(default=512, ge=1)
+    """Most bytes of the pictures that the live catalogue of a tenant keeps, in MiB."""
     recall_sample_share: float = Field(default=0.001, ge=0, le=1)
     """Share of the requests whose retrieval is compared with an exact search afterwards."""
     events_dir: Path = Path("var/events")

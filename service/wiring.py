@@ -1,28 +1,24 @@
-"""The composition root: the only place that builds the service's parts. Opened in order, closed in reverse."""
+"""The composition root: the only place that builds the service's parts. Opened in order, closed in reverse.
+
+What all tenants of a process have in common is built here; what is a tenant's own, in `shop.py`.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from service.bundle.manifest import Manifest
-from service.bundle.reader import Bundle, open_bundle
-from service.bundle.store import active_version
-from service.cache import AnswerCache, MemoryCache
-from service.catalog import Catalog
-from service.domain import MAX_K
-from service.errors import BundleForeignError, ModelError
-from service.event_log import EventLog
+from service.admin import DEFAULT, Admin
+from service.admission import Admission
+from service.background import Background, every
+from service.engine import Engines
 from service.health import Readiness
-from service.metrics import Metrics
-from service.recommend import Recommender
-from service.redis_cache import RedisCache
-from service.rerank import Reranker
-from service.retrieve import Retriever
+from service.metrics import FLUSH_SECONDS, Metrics
 from service.settings import Settings
-from service.shoppers import Shoppers
+from service.shop import Common, Shop, open_shop
+from service.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -31,80 +27,58 @@ log = logging.getLogger(__name__)
 class Service:
     """What a transport needs."""
 
-    recommender: Recommender
+    engines: Engines
+    admin: Admin
     metrics: Metrics
     settings: Settings
-    manifest: Manifest
     ready: Readiness
+    version: str
+    """The bundle that serves at the start; of several tenants, all of them."""
 
 
 @asynccontextmanager
-async def open_service(settings: Settings) -> AsyncIterator[Service]:
-    """Open the active bundle and everything around it; ready once every shape was warmed up.
+async def open_service(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[Service]:
+    """Open the active bundle of every tenant and everything around it; ready once every shape was warmed up.
 
-    Raises BundleError where the bundle is refused, InputError where a setting cannot work. A Redis that does not
-    answer is no reason not to start.
+    Raises BundleError where a bundle is refused, InputError where a setting cannot work. A Redis that does not answer
+    is no reason not to start.
     """
-    metrics, ready = Metrics(), Readiness()
+    metrics, ready = metrics or Metrics(), Readiness()
+    turns = Turns(lambda: admission.check())
+    admission = Admission(turns, max_queue_ms=settings.max_queue_ms, count_shed=metrics.count_shed)
+    common = Common(settings, metrics, ready, turns, admission)
+    shops: dict[str, Shop] = {}
+
+    def swapped() -> None:
+        if ready.is_ready():
+            ready.open(_versions(shops))
+
     async with AsyncExitStack() as stack:
-        bundle = open_bundle(settings.bundles / active_version(settings.bundles))
-        event_log = EventLog(settings.events_dir, metrics.count_impression)
-        stack.callback(event_log.close)
-        ready.report("event_log", lambda: event_log.state)
-        cache = await _open_cache(settings, bundle, metrics, ready, stack)
-        recommender = _recommender(settings, bundle, cache, event_log, metrics)
-        recommender.warm_up()
-        version = bundle.manifest.version
-        metrics.bundle_serves("default", version, "")
-        metrics.bundle_current("default")
-        ready.open(version)
+        for tenant in settings.tenants or (DEFAULT,):
+            shops[tenant] = await open_shop(tenant, common, stack, swapped)
+        background = await stack.enter_async_context(Background())
+        background.begin("metrics", every(FLUSH_SECONDS, metrics.flush))
+        stack.callback(metrics.flush)
+        admin = Admin({tenant: shop.generations for tenant, shop in shops.items()}, settings.admin_key)
+        engines = Engines({tenant: shop.engine for tenant, shop in shops.items()})
+        ready.open(_versions(shops))
         stack.callback(ready.drain)
-        log.info("serving bundle %s: %d items, %d shoppers", version, len(bundle.item_ids), len(bundle.user_ids))
-        yield Service(recommender, metrics, settings, bundle.manifest, ready)
+        _say_what_serves(settings, shops)
+        yield Service(engines, admin, metrics, settings, ready, _versions(shops))
 
 
-async def _open_cache(
-    settings: Settings, bundle: Bundle, metrics: Metrics, ready: Readiness, stack: AsyncExitStack
-) -> AnswerCache:
-    memory = MemoryCache(max_entries=settings.cache_max_entries, ttl_seconds=settings.cache_ttl_seconds)
-    redis = None
-    if settings.redis_url is not None:
-        redis = RedisCache(
-            settings.redis_url,
-            timeout_ms=settings.redis_timeout_ms,
-            ttl_seconds=settings.cache_ttl_seconds,
-            num_items=bundle.manifest.num_items,
-        )
-        stack.push_async_callback(redis.close)
-        await redis.probe()
-    state = redis
-    ready.report("redis", lambda: "not configured" if state is None else state.state)
-    cache = AnswerCache(memory, redis, metrics.count_cache)
-    stack.push_async_callback(cache.close)
-    return cache
+def _versions(shops: Mapping[str, Shop]) -> str:
+    """The bundle that serves; of several tenants, all of them."""
+    versions = {tenant: shop.generations.current.version for tenant, shop in shops.items()}
+    return ",".join(versions.values() if len(versions) == 1 else map("=".join, versions.items()))
 
 
-def _recommender(
-    settings: Settings, bundle: Bundle, cache: AnswerCache, event_log: EventLog, metrics: Metrics
-) -> Recommender:
-    num_candidates = settings.num_candidates or bundle.manifest.num_candidates
-    shoppers = Shoppers(bundle)
-    reranker = Reranker(bundle, most_candidates=max(num_candidates, MAX_K))
-    try:
-        shoppers.warm_up()
-        reranker.warm_up(shoppers.history_lengths)
-    except ModelError as error:
-        raise BundleForeignError(
-            f"a model fails on its first call: {error}", where=str(bundle.path), todo="Publish the bundle again"
-        ) from error
-    return Recommender(
-        bundle_version=bundle.manifest.version,
-        num_candidates=num_candidates,
-        shoppers=shoppers,
-        retriever=Retriever(bundle),
-        reranker=reranker,
-        catalog=Catalog(bundle),
-        cache=cache,
-        event_log=event_log,
-        metrics=metrics,
-    )
+def _say_what_serves(settings: Settings, shops: Mapping[str, Shop]) -> None:
+    for tenant, shop in shops.items():
+        bundle = shop.generations.current.bundle
+        log.info(
+            "%s: serving bundle %s: %d items, %d shoppers",
+            tenant, shop.generations.current.version, len(bundle.item_ids), len(bundle.user_ids),
+        )  # fmt: skip
+    if settings.workers > 1 and settings.redis_url is None:
+        log.warning("without Redis a worker knows only those events that it took in itself; see docs/OPERATING.md")
