@@ -52,7 +52,10 @@ class AnswerCodec:
     """
 
     def __init__(self, num_items: int, live: LiveRows | None = None) -> None:
-        """Rows below `num_items` are the bundle's, the same in every process; others go by `live`."""
+        """Rows below `num_items` are the bundle's, the same in every process; others go by `live`.
+
+        `live` may be a weak proxy: once what it stands for is gone, there are no live items.
+        """
         self._num_items = num_items
         self._live = live
 
@@ -111,10 +114,16 @@ class AnswerCodec:
         return tuple(rows) if len(rows) == len(value) == len(set(rows)) else None
 
     def _live_id(self, row: int) -> str | None:
-        return self._live.item_id(row) if self._live is not None else None
+        try:
+            return self._live.item_id(row) if self._live is not None else None
+        except ReferenceError:
+            return None
 
     def _live_row(self, item_id: Any) -> int | None:
-        return self._live.row(item_id) if self._live is not None and type(item_id) is str else None
+        try:
+            return self._live.row(item_id) if self._live is not None and type(item_id) is str else None
+        except ReferenceError:
+            return None
 
 
 def _are_scores(value: Any, count: int) -> bool:

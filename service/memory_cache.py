@@ -16,8 +16,8 @@ MAX_BYTES = 64 * 2**20
 
 ENTRY_BYTES = 440
 """An entry without its key and rows: its place in the ordered table (about 150), the entry, the answer, the tuples."""
-ROW_BYTES = 72
-"""A row and its score: two places in tuples, an int, a float; 68 as Python asks for them, 80 as pymalloc rounds."""
+ROW_BYTES = 80
+"""A row and its score: two places in tuples, an int, a float. Python asks for 68, pymalloc takes 80 from the system."""
 REASONS_BYTES = 56
 """The tuple of one row's reasons, and the place it has in another."""
 REASON_BYTES = 128

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from typing import Any
 
 import orjson
@@ -168,3 +169,15 @@ def test_an_answer_with_an_item_that_has_just_gone_is_not_written() -> None:
     answer = Answer((10,), (0.5,), Strategy.PERSONAL)
     assert AnswerCodec(NUM_ITEMS, Live()).encode("a", answer, 1000) is None
     assert CODEC.encode("a", answer, 1000) is None
+
+
+def test_what_a_retired_bundle_knew_is_no_error() -> None:
+    live = Live("x")
+    codec = AnswerCodec(NUM_ITEMS, weakref.proxy(live))
+    answer = Answer((10,), (0.5,), Strategy.PERSONAL)
+    data = codec.encode("a", answer, 1000)
+    assert data is not None
+    assert codec.decode("a", data) == Stored(answer, 1000)
+    del live
+    assert codec.encode("a", answer, 1000) is None
+    assert codec.decode("a", data) is None
