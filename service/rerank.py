@@ -54,7 +54,7 @@ class Reranker:
         for places in alike.values():
             for start in range(0, len(places), AT_ONCE):
                 chunk = places[start : start + AT_ONCE]
-                together = {name: np.concatenate([feeds[p][name] for p in chunk]) for name in feeds[chunk[0]]}
+                together = _joined([feeds[p] for p in chunk])
                 for place, scores in zip(chunk, self._model.run("scores", together), strict=True):
                     out[place] = scores[: len(candidates[place].rows)]
         return out
@@ -89,6 +89,13 @@ class Reranker:
             for bucket in self.buckets:
                 rows = np.arange(min(bucket, self._num_items), dtype=np.int32)
                 self.scores(Candidates(rows, np.zeros(len(rows), np.float32)), history, tables)
+
+
+def _joined(feeds: Sequence[Feeds]) -> Feeds:
+    """Several requests' inputs as one. One alone is not copied: its tensors are larger than a core's nearest cache."""
+    if len(feeds) == 1:
+        return feeds[0]
+    return {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
 
 
 def _padded(values: npt.NDArray[np.float32], size: int, fill: float = 0.0) -> npt.NDArray[np.float32]:
