@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from offline_jobs.ingest_tables import (
+    check_attributes,
     interaction_table,
     with_content_hash,
     with_review_hash,
@@ -36,7 +37,7 @@ from training.stage import Stage, open_stage
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 
 
 class IngestSettings(BaseModel):
@@ -119,6 +120,7 @@ def _ingest(shop: Shop, settings: IngestSettings, stage: Stage) -> IngestReport:
         item_counts, more = write_items(
             staged, bought, quarantine, stage.scratch / "items", stage.out / "items.parquet"
         )
+        check_attributes(stage.out / "items.parquet")
     counts = Counts(interaction_counts, item_counts, {"interactions": conflicts, "items": more})
     return build_report(shop, stage.out, interactions, counts, quarantine)
 

@@ -6,6 +6,7 @@ training keeps what a test would leak). Where the others differ in more than tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,16 @@ import polars as pl
 from offline_jobs.k_core import k_core
 from offline_jobs.quality_report import Conflict, InteractionCounts, ItemCounts
 from offline_jobs.readers import Quarantine
-from offline_jobs.readers.raw import ITEM_SCHEMA
+from offline_jobs.readers.raw import ITEM_SCHEMA, attribute_columns
 from offline_jobs.row_order import RANGE_ROWS, ParquetSink, Positions, deal_out
+from service.errors import DataError
 
 KEY = ["timestamp", "user_id", "item_id"]
 CONTENT = [name for name in ITEM_SCHEMA if name != "item_id"]
 EXAMPLES = 8
+MAX_DISTINCT = 10_000
+"""Distinct values of an attribute."""
+NO_CONTENT = frozenset({"item_id", "staged_row", "content_hash"})
 REVIEW_SCHEMA = {"interaction_row": pl.Int64, "text": pl.String}
 ITEM_DTYPES = {**ITEM_SCHEMA, "price": pl.Float32}
 
@@ -31,7 +36,8 @@ def with_review_hash(rows: pl.DataFrame) -> pl.DataFrame:
 
 def with_content_hash(rows: pl.DataFrame) -> pl.DataFrame:
     """Items as they are staged."""
-    return rows.with_columns(pl.struct(CONTENT).hash().alias("content_hash"))
+    content = [*CONTENT, *attribute_columns(rows.columns)]
+    return rows.with_columns(pl.struct(content).hash().alias("content_hash"))
 
 
 def interaction_table(
@@ -107,26 +113,41 @@ def write_items(
 def _write_in_order(staged: Path, once: pl.DataFrame, ids: pl.Series, scratch: Path, out: Path) -> None:
     places = pl.DataFrame({"item_id": ids}).with_row_index("position").with_columns(pl.col("position").cast(pl.Int64))
     parts: list[Path] = []
+    attributes = attribute_columns(pl.read_parquet_schema(staged)) if staged.exists() else []
+    dtypes = {**ITEM_DTYPES, **dict.fromkeys(attributes, pl.String)}
     if once.height:
         at = once.join(places, on="item_id", how="left", maintain_order="left")["position"].to_numpy()
         height = pl.scan_parquet(staged).select(pl.len()).collect().item()
-        parts = deal_out(staged, CONTENT, _targets(height, once["staged_row"].to_numpy(), at), scratch)
+        parts = deal_out(staged, [*CONTENT, *attributes], _targets(height, once["staged_row"].to_numpy(), at), scratch)
     with ParquetSink(out, compression_level=3) as sink:
-        sink.write(pl.DataFrame(schema=ITEM_DTYPES))
+        sink.write(pl.DataFrame(schema=dtypes))
         for number, start in enumerate(range(0, len(ids), RANGE_ROWS)):
             here = places.slice(start, RANGE_ROWS)
             if number < len(parts) and parts[number].exists():
                 here = here.join(pl.read_parquet(parts[number]), on="position", how="left", maintain_order="left")
                 parts[number].unlink()
-            sink.write(_items_of(here))
+            sink.write(_items_of(here, dtypes))
 
 
-def _items_of(rows: pl.DataFrame) -> pl.DataFrame:
+def _items_of(rows: pl.DataFrame, dtypes: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
     """The columns of an item table; those that are not there are null."""
     return rows.select(
         (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in ITEM_DTYPES.items()
+        for name, dtype in dtypes.items()
     )
+
+
+def check_attributes(items: Path) -> None:
+    """Raise DataError where an attribute has more distinct values than a filter can be planned with."""
+    columns = attribute_columns(pl.read_parquet_schema(items))
+    counts = pl.scan_parquet(items).select(pl.col(columns).n_unique()).collect().row(0) if columns else ()
+    for column, distinct in zip(columns, counts, strict=True):
+        if distinct > MAX_DISTINCT:
+            raise DataError(
+                f"{column} has {distinct:,} distinct values, at most {MAX_DISTINCT:,} can be filtered by",
+                where="items.attributes",
+                todo="Leave it out of the mapping, or map a coarser column",
+            )
 
 
 def _targets(height: int, staged_rows: Positions, positions: Positions | None = None) -> Positions:
@@ -166,7 +187,7 @@ def _item_examples(staged: Path, different: pl.DataFrame) -> list[Conflict]:
     examples = []
     for other, kept in different.select("staged_row", "staged_row_kept").iter_rows():
         a, b = by_row[kept], by_row[other]
-        field = next((name for name in CONTENT if a[name] != b[name]), "")
+        field = next((name for name in a if name not in NO_CONTENT and a[name] != b[name]), "")
         if field:
             texts = (str(a[field])[:120], str(b[field])[:120])
             examples.append(Conflict(key=a["item_id"], field=field, kept=texts[0], left_out=texts[1]))

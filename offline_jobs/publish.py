@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from offline_jobs.embedding_shards import EncoderRecord
 from offline_jobs.online_encoders import add_online_encoders
-from offline_jobs.readers.raw import ATTRIBUTE
+from offline_jobs.readers.raw import ATTRIBUTE, attribute_columns
 from offline_jobs.status import outdated, records
 from offline_jobs.weights import combined_sha256
 from service.bundle.files import CodedStrings, IdTable, StringTable
@@ -155,7 +155,7 @@ def _add_catalog(draft: Draft, work: Path) -> None:
 def _add_attributes(draft: Draft, work: Path) -> tuple[str, ...]:
     """The further columns that ingest has kept of the items, for filters; returns their names."""
     path = work / "ingest" / "items.parquet"
-    columns = [name for name in pl.read_parquet_schema(path) if name.startswith(ATTRIBUTE)]
+    columns = attribute_columns(pl.read_parquet_schema(path))
     for column, values in pl.read_parquet(path, columns=columns).to_dict().items():
         draft.coded(attribute(column.removeprefix(ATTRIBUTE)), CodedStrings.of(values.to_list()))
     return tuple(column.removeprefix(ATTRIBUTE) for column in columns)

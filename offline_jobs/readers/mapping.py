@@ -16,6 +16,10 @@ title = "{name}"                     # a text is made of columns ...
 description = ["{colour} {type}.", "{details}"]   # ... or of parts; a part with an empty column is left out
 price = "price"
 image = "photos/{sku}.jpg"           # a file, "photos.tar::{sku}.jpg", or a column with URLs: "{url}"
+
+[items.attributes]                   # further properties that shoppers filter by; made of columns as texts are
+colour = "{colour}"
+season = "{season} {year}"
 """
 
 from __future__ import annotations
@@ -34,6 +38,24 @@ MAPPING_FILE = "shop.toml"
 COLUMN = re.compile(r"\{([^{}]+)\}")
 
 Template = str | tuple[str, ...]
+
+MAX_ATTRIBUTES = 32
+KNOWN_PROPERTIES = frozenset(
+    {"item_id", "title", "description", "brand", "category", "price", "stock", "image", "popularity"}
+)
+"""What a filter can name without a mapping."""
+
+
+def _attribute_name(name: str) -> str:
+    """The name as it is. Raises ValueError for one that a filter could not name, or that means something else."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
+        raise ValueError(f"{name!r} is no name of an attribute: lower-case letters, digits and _, a letter first")
+    if name in KNOWN_PROPERTIES:
+        raise ValueError(f"{name!r} is a property of every item: choose another name")
+    return name
+
+
+AttributeName = Annotated[str, AfterValidator(_attribute_name)]
 
 
 class InteractionMapping(BaseModel):
@@ -89,15 +111,22 @@ class ItemMapping(BaseModel):
     """Column with the price."""
     image: str | None = None
     """One pattern: a file, `archive.tar::member`, or a URL."""
+    attributes: dict[AttributeName, Template] = Field(default_factory=dict, max_length=MAX_ATTRIBUTES)
+    """Name -> as title: properties of few distinct values that shoppers filter by, such as colour."""
 
     def parts(self, field: str) -> tuple[str, ...]:
         """The parts of one text field."""
         value: Template = getattr(self, field)
         return (value,) if isinstance(value, str) else value
 
+    def attribute_parts(self) -> dict[str, tuple[str, ...]]:
+        """Name -> the parts of each attribute."""
+        return {name: (value,) if isinstance(value, str) else value for name, value in self.attributes.items()}
+
     def columns(self) -> list[str]:
         """Every column that is read."""
         templates = [p for f in ("title", "description", "brand", "category") for p in self.parts(f)]
+        templates += [part for parts in self.attribute_parts().values() for part in parts]
         used = [name for part in [*templates, self.image or ""] for name in COLUMN.findall(part)]
         return list(dict.fromkeys([self.item_id, *used, *([self.price] if self.price else [])]))
 
@@ -131,6 +160,16 @@ FASHION_WEEK = Mapping(
             "{detail_desc}",
         ),
         image="images_128.tar::{article_id}.jpg",
+        attributes={
+            "colour": "{colour_group_name}",
+            "colour_family": "{perceived_colour_master_name}",
+            "pattern": "{graphical_appearance_name}",
+            "product_group": "{product_group_name}",
+            "garment_group": "{garment_group_name}",
+            "department": "{department_name}",
+            "section": "{section_name}",
+            "audience": "{index_group_name}",
+        },
     ),
 )
 """H&M's tables. Prices in `transactions` are scaled and change from day to day: no item price is derived."""

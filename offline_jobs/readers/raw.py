@@ -2,12 +2,13 @@
 
 Interactions: user_id str, item_id str, timestamp float64 (unix seconds, UTC), and where there are such: label float64,
 rating float64, review str.
-Items: item_id, title, description, brand, category, image str, price float64. Any value may be null.
+Items: item_id, title, description, brand, category, image str, price float64, and where a mapping names further
+properties, such as colour, a column `attribute.colour` str each. Any value may be null.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +32,11 @@ ATTRIBUTE = "attribute."
 """What the columns of further properties of items begin with, in every table of items: `attribute.colour`."""
 
 BATCH_ROWS = 16_384
+
+
+def attribute_columns(columns: Iterable[str]) -> list[str]:
+    """Those of a table's columns that hold further properties of items, in their order."""
+    return [name for name in columns if name.startswith(ATTRIBUTE)]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from offline_jobs.readers.images import list_images
 from offline_jobs.readers.mapping import COLUMN, InteractionMapping, ItemMapping, Mapping
 from offline_jobs.readers.parquet import parquet_batches, parquet_header
 from offline_jobs.readers.quarantine import Quarantine, Table
-from offline_jobs.readers.raw import ITEM_SCHEMA, TEXT_FIELDS, RawBatch
+from offline_jobs.readers.raw import ATTRIBUTE, ITEM_SCHEMA, TEXT_FIELDS, RawBatch, attribute_columns
 from offline_jobs.readers.times import unix_seconds
 from service.errors import DataError
 
@@ -91,18 +91,19 @@ def map_interactions(frame: pl.DataFrame, mapping: InteractionMapping) -> pl.Dat
 
 
 def map_items(frame: pl.DataFrame, mapping: ItemMapping, images: frozenset[str]) -> pl.DataFrame:
-    """The mapped columns in the schema of raw items; a picture that is not there is null."""
+    """The mapped columns in the schema of raw items, and attributes; a picture that is not there is null."""
     wanted = [pl.col(mapping.item_id).cast(pl.String).alias("item_id")]
     for field in TEXT_FIELDS:
         wanted.append(_text(mapping.parts(field)).alias(field))
     wanted.append(_number(frame, mapping.price).alias("price"))
     image = _render(mapping.image) if mapping.image else pl.lit(None, pl.String)
-    out = frame.select(*wanted, image.alias("image"))
+    attributes = [_text(parts).alias(ATTRIBUTE + name) for name, parts in mapping.attribute_parts().items()]
+    out = frame.select(*wanted, image.alias("image"), *attributes)
     if mapping.image and not _is_url(mapping.image):
         names = pl.Series("image", sorted(images), dtype=pl.String)
         is_there = pl.col("image").is_in(names.implode()) | pl.col("image").str.contains(r"^https?://")
         out = out.with_columns(pl.when(is_there).then(pl.col("image")).alias("image"))
-    return out.select(list(ITEM_SCHEMA))
+    return out.select(*ITEM_SCHEMA, *attribute_columns(out.columns))
 
 
 def _text(parts: tuple[str, ...]) -> pl.Expr:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from offline_jobs.readers.quarantine import Quarantine, Table
-from offline_jobs.readers.raw import ITEM_SCHEMA, TEXT_FIELDS, RawBatch
+from offline_jobs.readers.raw import ITEM_SCHEMA, TEXT_FIELDS, RawBatch, attribute_columns
 
 EARLIEST = int(datetime(1995, 1, 1, tzinfo=UTC).timestamp())
 """Unix seconds; no online shop has an older purchase."""
@@ -20,6 +20,7 @@ HTML = {"<br />": " ", "<br/>": " ", "<br>": " ", "&#34;": '"', "&quot;": '"', "
 MAX_ID_BYTES = 256
 MAX_PRICE = 1e9
 MAX_RATING = 1e6
+MAX_ATTRIBUTE_CHARS = 200
 BLANKS = r"[\s\x00-\x1f\x7f]{2,}|[[\s\x00-\x1f\x7f]--[ ]]"
 """What becomes one space. A single space is left out: it would be found in every text, only to stay as it is."""
 
@@ -54,7 +55,10 @@ def clean_interactions(
 
 
 def clean_items(batch: RawBatch, quarantine: Quarantine, *, max_text_chars: int) -> pl.DataFrame:
-    """Rows that pass, as in ITEM_SCHEMA but price float32; texts trimmed, blank is null, cut to `max_text_chars`."""
+    """Rows that pass, as in ITEM_SCHEMA but price float32; texts trimmed, blank is null, cut to `max_text_chars`.
+
+    Attributes likewise, cut to MAX_ATTRIBUTE_CHARS.
+    """
     price = pl.col("price")
     reasons = [
         *_id_reasons("item_id"),
@@ -64,7 +68,9 @@ def clean_items(batch: RawBatch, quarantine: Quarantine, *, max_text_chars: int)
     ]
     kept = _let_in(batch, "items", reasons, quarantine)
     texts = [_tidy(pl.col(name), max_text_chars).alias(name) for name in TEXT_FIELDS]
-    return kept.with_columns(*texts, price.cast(pl.Float32)).select(list(ITEM_SCHEMA))
+    attributes = attribute_columns(kept.columns)
+    texts += [_tidy(pl.col(name), MAX_ATTRIBUTE_CHARS).alias(name) for name in attributes]
+    return kept.with_columns(*texts, price.cast(pl.Float32)).select(*ITEM_SCHEMA, *attributes)
 
 
 def _let_in(batch: RawBatch, table: Table, reasons: list[pl.Expr], quarantine: Quarantine) -> pl.DataFrame:

@@ -146,6 +146,38 @@ def test_a_summary_for_people_goes_to_stderr(tmp_path: Path, capsys: pytest.Capt
     assert "1  by URL alone: `plotpointe-jobs fetch-images`" in capsys.readouterr().err
 
 
+def table_shop(data: Path, products: list[str]) -> Path:
+    """A shop of its own tables, whose products have a colour and, in two parts, a season."""
+    data.mkdir()
+    (data / "shop.toml").write_text(
+        "[interactions]\nfile = 'orders.csv'\nuser_id = 'who'\nitem_id = 'sku'\n"
+        "[items]\nfile = 'products.csv'\nitem_id = 'sku'\ntitle = '{name}'\n"
+        "[items.attributes]\ncolour = '{colour}'\nseason = ['{season}', '{year}']\n"
+    )
+    (data / "orders.csv").write_text("who,sku\nu,b\nu,z\n")
+    (data / "products.csv").write_text("\n".join(["sku,name,colour,season,year", *products]) + "\n")
+    return data
+
+
+def test_attributes_are_kept_beside_what_every_item_has(tmp_path: Path) -> None:
+    products = ["b,Cap,  dark   blue ,winter,2020", "a,Hat,,,", f"c,Bag,{'x' * 300},summer,", "b,Cap,red,,"]
+    run_ingest(IngestSettings(), table_shop(tmp_path / "shop", products), tmp_path / "work")
+    items = pl.read_parquet(tmp_path / "work/ingest/items.parquet")
+    assert items["item_id"].to_list() == ["a", "b", "c", "z"]
+    assert items["attribute.colour"].to_list() == [None, "dark blue", "x" * 200, None]
+    assert items["attribute.season"].to_list() == [None, "winter 2020", "summer", None]
+    report = json.loads((tmp_path / "work/ingest/report.json").read_text())
+    assert report["items"]["conflicting"] == 1
+    assert report["conflicts"]["items"][0]["field"] == "attribute.colour"
+
+
+def test_an_attribute_that_names_each_item_is_refused(tmp_path: Path) -> None:
+    products = [f"i{n},Cap,colour {n},winter," for n in range(10_001)]
+    with pytest.raises(DataError, match=r"attribute.colour has 10,00[12] distinct values, at most 10,000"):
+        run_ingest(IngestSettings(), table_shop(tmp_path / "shop", products), tmp_path / "work")
+    assert not (tmp_path / "work/ingest").exists()
+
+
 @pytest.mark.real_data
 def test_fashion_week(tmp_path: Path) -> None:
     data = DATA / "fashion-week"
@@ -162,6 +194,7 @@ def test_fashion_week(tmp_path: Path) -> None:
     assert report["time"]["days"] == 6
     first = pl.read_parquet(tmp_path / "ingest/items.parquet").row(0, named=True)
     assert (first["item_id"], first["title"], first["category"]) == ("0108775044", "Strap top", "Vest top")
+    assert (first["attribute.colour"], first["attribute.section"]) == ("White", "Womens Everyday Basics")
 
 
 @pytest.mark.real_data

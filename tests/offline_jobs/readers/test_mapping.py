@@ -31,6 +31,9 @@ def test_a_missing_column_names_it_and_the_file(tmp_path: Path) -> None:
         (SHOP_TOML.replace('"at"', '"at"\ntimestamp_format = "soon"'), "'soon' is neither auto"),
         (SHOP_TOML.replace('"at"', '"at"\ntimestamp_format = "%H"'), "'%H' is neither auto"),
         (SHOP_TOML + 'colour = "x"\n', "items.colour: Extra inputs are not permitted"),
+        (SHOP_TOML + "[items.attributes]\nColour = '{x}'\n", "'Colour' is no name of an attribute"),
+        (SHOP_TOML + "[items.attributes]\nprice = '{x}'\n", "'price' is a property of every item"),
+        (SHOP_TOML + "[items.attributes]\nshade = '{shade}'\n", r"products\.csv: missing column 'shade'"),
     ],
 )
 def test_a_wrong_mapping_names_the_key(tmp_path: Path, toml: str, message: str) -> None:

@@ -20,6 +20,7 @@ def test_fashion_week_columns(tmp_path: Path) -> None:
         tmp_path / "transactions.parquet",
     )
     names = ("prod_name", "product_type_name", "colour_group_name", "graphical_appearance_name", "section_name")
+    names += ("perceived_colour_master_name", "product_group_name", "garment_group_name", "index_group_name")
     item = {"article_id": "0108775044", **{name: name.split("_")[0] for name in names}, "department_name": "dep"}
     pq.write_table(
         pa.table({key: [value] for key, value in {**item, "detail_desc": None}.items()}), tmp_path / "items.parquet"
@@ -33,6 +34,7 @@ def test_fashion_week_columns(tmp_path: Path) -> None:
     assert '"customer_id": "d"' in read.refused[0]["row"]
     assert read.items[0]["description"] == "colour product, graphical. section, dep."
     assert read.items[0]["image"] == "images_128.tar::0108775044.jpg"
+    assert (read.items[0]["attribute.colour_family"], read.items[0]["attribute.department"]) == ("perceived", "dep")
 
 
 def test_damaged_parquet_and_foreign_columns(tmp_path: Path) -> None:
