@@ -47,13 +47,19 @@ class RedisDownError(UnavailableError):
 class RedisRefusedError(UnavailableError):
     """Redis is there and refused the command: it is full, read-only, or the key holds another type."""
 
-    def __init__(self, error: ResponseError) -> None:
-        # The class alone: a message of redis-py can hold the address, and an address can hold a password.
-        super().__init__(f"Redis refused a command ({type(error).__name__})")
-        self.wrong_type = "WRONGTYPE" in str(error)  # a pipeline puts other words before it
-        """The key holds a value of another type."""
-        self.no_script = "NoScript" in type(error).__name__ or "NOSCRIPT" in str(error)
-        """The script has to be sent again: Redis was restarted since."""
+    wrong_type = False
+    """The key holds a value of another type."""
+    no_script = False
+    """The script has to be sent again: Redis was restarted since."""
+
+    @classmethod
+    def of(cls, error: ResponseError) -> RedisRefusedError:
+        """What redis-py raised, without its message: that can hold the address, and an address can hold a password."""
+        full = "OOM command not allowed" in str(error)  # from within a script there is no class for it
+        refused = cls("Redis is full" if full else f"Redis refused a command ({type(error).__name__})")
+        refused.wrong_type = "WRONGTYPE" in str(error)  # a pipeline puts other words before it
+        refused.no_script = "NoScript" in type(error).__name__ or "NOSCRIPT" in str(error)
+        return refused
 
 
 class Breaker:
@@ -172,7 +178,7 @@ class RedisLink:
                     reply = await command(self._redis)
             except ResponseError as error:
                 self._breaker.succeeded()
-                refused = RedisRefusedError(error)
+                refused = RedisRefusedError.of(error)
                 if not refused.wrong_type and not refused.no_script:
                     self._warn("refused a command", error)
                 raise refused from error

