@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 CANCELLED = 499
 """Status in the metrics of a request that ended before its answer began; nginx's word for it."""
-ENCODED_IDS = "/v1/items/"
-"""Below it paths are matched as they were sent, still percent-encoded: an id may hold a slash."""
+ENCODED = ("/v1/items/", "/v1/bundles/")
+"""Below these paths are matched as they were sent, still percent-encoded: an id may hold a slash."""
 
 _KEY = "plotpointe.exchange"
 _REQUEST_ID, _TENANT, _AUTHORIZATION = (name.encode() for name in (REQUEST_ID, TENANT, AUTHORIZATION))
@@ -78,7 +78,7 @@ class Envelope:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         exchange = Exchange(_accepted(headers.get(_REQUEST_ID)), headers, perf_counter())
         scope[_KEY] = exchange
-        if scope["path"].startswith(ENCODED_IDS):
+        if scope["path"].startswith(ENCODED):
             scope["path"] = scope["raw_path"].decode("latin-1")
 
         async def send_with_headers(message: Message) -> None:

@@ -93,17 +93,20 @@ RECOMMEND_REQUEST = {
     "explain": True,
     "deadline_ms": 50,
 }
-BATCH_REQUEST = {"requests": [{"user_id": "user-0001", "k": 10}, {"user_id": "user-0002", "k": 0}], "deadline_ms": 100}
+BATCH_REQUEST = {
+    "requests": [{"user_id": "user-0001", "k": 10}, {"user_id": "user-0002", "bundle_version": "v0"}],
+    "deadline_ms": 100,
+}
 BATCH = {
     "answers": [
         {"recommendation": RECOMMENDATION, "error": None},
         {
             "recommendation": None,
             "error": {
-                "status": 400,
-                "reason": "INVALID_ARGUMENT",
-                "detail": "k must be a whole number from 1 to 200",
-                "errors": [{"field": "k", "message": "k must be a whole number from 1 to 200"}],
+                "status": 404,
+                "reason": "BUNDLE_MISSING",
+                "detail": "there is no bundle v0",
+                "errors": [],
             },
         },
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from service.error_map import RETRY_AFTER_S
 from service.health import Readiness
@@ -23,6 +23,7 @@ def add_operations(app: FastAPI, metrics: Metrics, ready: Readiness) -> None:
         tags=["operations"],
         summary="Whether the process runs; asks nothing else",
         responses={200: {"content": {"text/plain": {"example": "ok"}}}},
+        response_class=PlainTextResponse,
         response_model=None,
     )
     async def livez() -> Response:
@@ -51,6 +52,7 @@ def add_operations(app: FastAPI, metrics: Metrics, ready: Readiness) -> None:
         tags=["operations"],
         summary="Prometheus metrics",
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        response_class=PlainTextResponse,
         response_model=None,
     )
     async def get_metrics() -> Response:

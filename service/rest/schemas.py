@@ -37,9 +37,9 @@ class ReasonBody(_Body):
 class MetadataBody(_Body):
     """What a shop shows of an item beside its title."""
 
-    category: str | None
-    brand: str | None
-    price: float | None
+    category: str | None = None
+    brand: str | None = None
+    price: float | None = None
     image: str
     """As the shop named it; empty where it has none."""
     in_stock: bool
@@ -59,7 +59,7 @@ class RecommendedItemBody(_Body):
     """Empty where the shop gave none."""
     reasons: list[ReasonBody]
     """What carried the score, where it was asked for by `explain`."""
-    metadata: MetadataBody | None
+    metadata: MetadataBody | None = None
     """What a shop shows beside the title, where it was asked for by `metadata`."""
 
 
@@ -98,8 +98,8 @@ class RefusalBody(_Body):
 class OutcomeBody(_Body):
     """What became of one request of a batch: one of the two is null."""
 
-    recommendation: RecommendationBody | None
-    error: RefusalBody | None
+    recommendation: RecommendationBody | None = None
+    error: RefusalBody | None = None
 
 
 class BatchBody(_Body):
@@ -155,9 +155,9 @@ class BundlesBody(_Body):
     serving: str
     previous: str
     """The version that a rollback would serve; empty where there is none."""
-    canary: BundlePartBody | None
+    canary: BundlePartBody | None = None
     """The bundle that serves a share of the users."""
-    shadow: BundlePartBody | None
+    shadow: BundlePartBody | None = None
     """The bundle that is compared on a share of the requests."""
     available: list[str]
     """Versions that could be served, in name order."""

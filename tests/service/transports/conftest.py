@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import re
 import select
@@ -13,8 +14,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
@@ -46,12 +49,15 @@ class Served:
         return httpx.get(self.rest + path, **options)
 
 
+ADMIN_KEY = "a-key-of-the-tests"
+
 Serve = Callable[..., AbstractContextManager[Served]]
 Answering = Callable[..., AbstractAsyncContextManager[Served]]
 
 
 def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PLOTPOINTE_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PLOTPOINTE_")}
+    return kept | {"PLOTPOINTE_ADMIN_KEY": ADMIN_KEY}
 
 
 @pytest.fixture(scope="session")
@@ -61,13 +67,18 @@ def command() -> tuple[list[str], dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def serve(command: tuple[list[str], dict[str, str]]) -> Serve:
-    """`with serve("--flag", ...)`: the real process on free ports; it must end well on SIGTERM."""
+def serve(command: tuple[list[str], dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Serve:
+    """`with serve("--flag", ...)`: the real process on free ports; it must end well on SIGTERM.
+
+    Its state is its own, and it sheds nothing for being slow: the tests' machine is.
+    """
 
     @contextmanager
     def start(*flags: str) -> Iterator[Served]:
+        state = str(tmp_path_factory.mktemp("state"))
+        usual = ("--rest-port", "0", "--grpc-port", "0", "--state-dir", state, "--max-queue-ms", "30000")
         process = subprocess.Popen(
-            [*command[0], "--rest-port", "0", "--grpc-port", "0", *flags],
+            [*command[0], *usual, *flags],
             env=command[1],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -76,7 +87,7 @@ def serve(command: tuple[list[str], dict[str, str]]) -> Serve:
         with process:
             try:
                 assert process.stdout is not None
-                assert select.select([process.stdout], [], [], 30)[0], "the service did not say where it serves"
+                assert select.select([process.stdout], [], [], 60)[0], "the service did not say where it serves"
                 line = LINE.fullmatch(process.stdout.readline())
                 assert line
                 yield Served(line[2], line[3], line[1], process)
@@ -99,6 +110,36 @@ def served(serve: Serve, bundle_root: Path, events: Path) -> Iterator[Served]:
     """The real process over the planted bundle, shared by tests that only ask."""
     with serve("--bundles", str(bundle_root), "--events-dir", str(events)) as running:
         yield running
+
+
+def _load(name: str) -> ModuleType:
+    """A helper beside this file: under importlib mode no test folder is on the import path."""
+    spec = importlib.util.spec_from_file_location(f"tests_transports_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def wire() -> ModuleType:
+    """The module `wire.py`: one form for what both transports answer."""
+    return _load("wire")
+
+
+@pytest.fixture(scope="session")
+def both(served: Served, wire: ModuleType) -> Iterator[Any]:
+    """A connection of each kind to `served`."""
+    with grpc.insecure_channel(served.grpc) as channel, httpx.Client(base_url=served.rest, timeout=30) as http:
+        yield wire.Both(http, channel)
+
+
+@pytest.fixture(scope="session")
+def admin_key() -> str:
+    """The key that `served` knows."""
+    return ADMIN_KEY
 
 
 @pytest.fixture
@@ -124,13 +165,21 @@ def ready() -> Readiness:
 
 @pytest.fixture
 def answering(metrics: Metrics, ready: Readiness) -> Answering:
-    """`async with answering(engine, stop)`: both transports around a test's engine, in this loop, on real ports."""
+    """`async with answering(engine, stop)`: both transports around a test's engine, in this loop, on real ports.
+
+    It ends at once where the test does not say how many seconds a drain may take.
+    """
 
     @asynccontextmanager
     async def start(engine: Any, stop: asyncio.Event | None = None, **settings: Any) -> AsyncIterator[Served]:
         stop = stop or asyncio.Event()
         service = Service(
-            Engines({"default": engine}), Admin({}, None), metrics, Settings.load(**settings), ready, "test"
+            Engines({"default": engine}),
+            Admin({}, None),
+            metrics,
+            Settings.load(**{"drain_seconds": 0} | settings),
+            ready,
+            "test",
         )
         addresses: asyncio.Future[serving.Addresses] = asyncio.get_running_loop().create_future()
         with ports.listening("127.0.0.1", 0, "rest_port") as listener:

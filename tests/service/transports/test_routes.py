@@ -6,7 +6,6 @@ import time
 import grpc
 import httpx
 import pytest
-from google.protobuf.json_format import MessageToDict, ParseDict
 
 from protos import recommender_pb2 as pb
 from protos.recommender_pb2_grpc import RecommendationServiceStub
@@ -184,40 +183,11 @@ CASES = {
         ItemsReceiptBody,
     ),
 }
-REQUESTS = {
-    "Recommend": pb.RecommendRequest,
-    "BatchRecommend": pb.BatchRecommendRequest,
-    "Rerank": pb.RerankRequest,
-    "SimilarItems": pb.SimilarItemsRequest,
-    "SimilarByContent": pb.SimilarByContentRequest,
-    "Popular": pb.PopularRequest,
-    "WriteEvents": pb.WriteEventsRequest,
-    "UpsertItems": pb.UpsertItemsRequest,
-    "PatchItems": pb.PatchItemsRequest,
-    "DeleteItems": pb.DeleteItemsRequest,
-}
-
-
-def in_words(message) -> object:
-    """A message as the JSON body that says the same."""
-    options = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
-    return MessageToDict(message, **options)
-
-
-def normal(value: object) -> object:
-    """Without what only one of the two writes: null for what is absent, text for a 64-bit number, an HTTP status."""
-    if isinstance(value, dict):
-        kept = {name: normal(each) for name, each in value.items() if each is not None and name != "status"}
-        return kept | ({"sequence": int(kept["sequence"])} if "sequence" in kept else {})
-    return [normal(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_the_engine_is_asked_the_same_and_its_answer_says_the_same(answering, case):
+async def test_the_engine_is_asked_the_same_and_its_answer_says_the_same(answering, wire, case):
     (method, path, body), (name, message), schema = CASES[case]
-    message = (
-        ParseDict(message, REQUESTS[name](), ignore_unknown_fields=False) if isinstance(message, dict) else message
-    )
     recorder, named = Recorder(), {"x-request-id": "r-1"}
     async with answering(recorder) as served, httpx.AsyncClient(base_url=served.rest) as http:
         response = await http.request(method, path, json=body, headers=named)
@@ -225,10 +195,10 @@ async def test_the_engine_is_asked_the_same_and_its_answer_says_the_same(answeri
         asked_by_rest, recorder.asked = recorder.asked, []
         async with grpc.aio.insecure_channel(served.grpc) as channel:
             stub = RecommendationServiceStub(channel)
-            answer = await getattr(stub, name)(message, metadata=tuple(named.items()))
+            answer = await getattr(stub, name)(wire.request(name, message), metadata=tuple(named.items()))
     assert recorder.asked == asked_by_rest != []
     schema.model_validate_json(response.content)
-    assert normal(response.json()) == normal(in_words(answer))
+    assert wire.normal(response.json()) == wire.normal(wire.in_words(answer))
 
 
 async def test_the_deadline_is_the_sooner_one(answering):

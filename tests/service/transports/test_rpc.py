@@ -15,8 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from protos import recommender_pb2 as pb
 from protos.recommender_pb2_grpc import RecommendationServiceStub
+from service.admin import Admin
 from service.domain import MAX_ID_BYTES, MAX_K, Query, Recommendation, Strategy
+from service.engine import Engines
 from service.errors import NotReadyError
+from service.rpc.admin_servicer import AdminServicer
 from service.rpc.health import SERVICE_NAME
 from service.rpc.servicer import RecommendationServicer
 
@@ -107,11 +110,14 @@ def test_bytes_that_are_no_message_are_refused(channel, raw):
     assert details(caught.value)[ErrorInfo].reason == "INVALID_ARGUMENT"
 
 
-def test_a_message_that_is_too_large_is_refused(channel):
+@pytest.mark.parametrize("size", [(1 << 20) + 1, 3 << 20])
+def test_a_message_that_is_too_large_is_refused(channel, size):
     send = channel.unary_unary(f"/{SERVICE_NAME}/Recommend")
     with pytest.raises(grpc.RpcError) as caught:
-        send(b"\x0a" + b"x" * (2 << 20))
+        send(b"x" * size)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    if size < 2 << 20:  # beyond it gRPC itself refuses, before there is anything to give a reason
+        assert details(caught.value)[ErrorInfo].reason == "REQUEST_TOO_LARGE"
 
 
 @pytest.mark.parametrize("method", [f"/{SERVICE_NAME}/RecommendEverything", "/other.Service/Recommend"])
@@ -129,11 +135,10 @@ def test_a_request_id_is_echoed_or_made(stub):
     assert len(dict(call.trailing_metadata())["x-request-id"]) == 32
 
 
-def test_every_method_of_the_contract_is_handled(metrics, manifest):
-    from service.model_info import model_info
-
-    handlers = RecommendationServicer(Slow(), model_info(manifest)).handlers(metrics)
-    methods = pb.DESCRIPTOR.services_by_name["RecommendationService"].methods_by_name
+@pytest.mark.parametrize("servicer", [RecommendationServicer(Engines({})), AdminServicer(Admin({}, None))])
+def test_every_method_of_the_contract_is_handled(metrics, servicer):
+    handlers = servicer.handlers(metrics)
+    methods = pb.DESCRIPTOR.services_by_name[handlers.service_name().rpartition(".")[2]].methods_by_name
     assert {name.rpartition("/")[2] for name in handlers._method_handlers} == set(methods)
 
 
@@ -273,7 +278,7 @@ async def test_unavailable_says_when_to_retry(answering):
 
 async def test_draining_is_told_to_every_watcher_and_finishes_what_runs(answering, ready):
     stop, slow = asyncio.Event(), Slow(seconds=1.2)
-    async with answering(slow, stop) as served, grpc.aio.insecure_channel(served.grpc) as channel:
+    async with answering(slow, stop, drain_seconds=10) as served, grpc.aio.insecure_channel(served.grpc) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         left, *watches = (health.Watch(health_pb2.HealthCheckRequest(service=s)) for s in ("", "", SERVICE_NAME))
         for watch in (left, *watches):
