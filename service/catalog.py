@@ -78,6 +78,8 @@ class Catalog:
 
     def rows(self, item_ids: Sequence[str]) -> Rows:
         """The rows of those of `item_ids` that are known, in order, each once."""
+        if not item_ids:
+            return NO_ROWS
         found = dict.fromkeys(row for row in map(self.row, item_ids) if row is not None)
         return np.fromiter(found, np.int32, len(found))
 
@@ -120,9 +122,12 @@ class Catalog:
         """Rows, best first, as items with what a shopper sees of them."""
         ids, titles, known = self._bundle.item_ids, self._bundle.titles, self.tables.num_known
         if not self._changes.shown and not reasons and not with_metadata:
+            # Half of a cached answer is spent here: `raw` does without the checks of `[]`, and the rows are our own.
             return tuple(
-                RecommendedItem(ids[row], rank, score, titles[row])
-                for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start=first_rank)
+                [
+                    RecommendedItem(ids.raw(row).decode(), rank, score, titles.raw(row).decode())
+                    for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start=first_rank)
+                ]
             )
         why = reasons or [()] * len(rows)
         return tuple(

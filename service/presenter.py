@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
-from uuid import uuid4
 
 from service.asked import Asked
 from service.catalog import Catalog
@@ -104,10 +104,10 @@ class Presenter:
         """Count an answer and write its impression; returns the answer's id."""
         for degradation in degraded:
             self._metrics.count_degraded(degradation)
-        recommendation_id = uuid4().hex
+        recommendation_id = new_id()
         self._event_log.write(
             Impression(
-                event_id=uuid4().hex,
+                event_id=new_id(),
                 recommendation_id=recommendation_id,
                 request_id=request_id,
                 user_id=user_id,
@@ -122,3 +122,8 @@ class Presenter:
             )
         )
         return recommendation_id
+
+
+def new_id() -> str:
+    """128 random bits in hex."""
+    return os.urandom(16).hex()

@@ -95,7 +95,8 @@ class Recommender:
             exclude_seen=query.exclude_seen,
         )
         work.passing = self._selections.passing(catalog, query.filter)
-        work.exclude = self._selections.excluded(catalog, work.known.seen, np.sort(catalog.rows(query.rules.hide)))
+        hidden = np.sort(catalog.rows(query.rules.hide)) if query.rules.hide else NO_ROWS
+        work.exclude = self._selections.excluded(catalog, work.known.seen, hidden)
         work.rules = self._selections.moved(catalog, query.rules)
         self._lap(work, "history")
 
