@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32]
 
 # What the two ways cost, in microseconds on one core, fitted to the table in docs/FILTERS.md. Only their ratio matters.
-ROW_US = 0.08
+ROW_US = 0.1
 """Comparing one row that passes with a shopper: mostly waiting for its 512 bytes."""
 STEP_US = 2.5
 """One step of the index's depth, and `STEP_US_MORE` for each step it comes after: FAISS sorts by insertion."""
