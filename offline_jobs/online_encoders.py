@@ -84,6 +84,9 @@ def _add_text(draft: Draft, work: Path) -> OnlineTextEncoder:
         raise StageError("the weights have changed since the texts were encoded", where=str(folder))
     if reason := why_not(folder):
         raise StageError(f"the model has no ONNX graph: {reason}", where=str(folder))
+    rows = np.flatnonzero(np.load(stage / "present.npy"))
+    if not len(rows):
+        raise StageError("no item has a text to hold it to", where=str(stage))
     precision = record.precision if record.backend == "onnxruntime" else "fp32"
     bits = 7 if precision == "int8-7bit" else 8
     graph = build_graph(folder, int8=precision != "fp32", weight_bits=bits)
@@ -102,7 +105,6 @@ def _add_text(draft: Draft, work: Path) -> OnlineTextEncoder:
     )
     encoder = TextEncoder(draft.directory / f"{TEXT_ENCODER}.onnx", draft.directory / TEXT_TOKENIZER, described)
     texts = read_texts(require(work, "ingest") / "items.parquet", settings.fields)
-    rows = np.flatnonzero(np.load(stage / "present.npy"))
     rows = rows[np.linspace(0, len(rows) - 1, min(CASES, len(rows))).astype(int)]
     table = np.load(stage / "vectors.npy", mmap_mode="r")
     online = np.array([encoder(texts[row]) for row in rows], np.float32)
