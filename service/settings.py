@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,8 +47,8 @@ class Settings(BaseSettings):
     """Whether gRPC describes its own services to clients such as grpcurl."""
     workers: int = Field(default=1, ge=1, le=256)
     """Processes that answer on the same two ports; as many as there are cores is a good number."""
-    admin_key: SecretStr | None = Field(default=None, min_length=16)
-    """Key that the admin calls must carry, at least 16 characters; without it there are none."""
+    admin_key: SecretStr | None = None
+    """Key of the admin calls: at least 16 visible ASCII characters, no spaces; without it there are no such calls."""
     reload_seconds: float = Field(default=1.0, ge=0.05, le=3600)
     """How often the folder of bundles is looked at for a new version, a canary or a shadow, in seconds."""
     redis_url: SecretStr | None = None
@@ -90,6 +91,13 @@ class Settings(BaseSettings):
     """Longest wait for requests in flight after SIGTERM, in seconds."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe message that is logged."""
+
+    @field_validator("admin_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[!-~]{16,}", value.get_secret_value()):
+            raise ValueError("a key has at least 16 visible ASCII characters and no spaces")
+        return value
 
     @field_validator("tenants", mode="before")
     @classmethod

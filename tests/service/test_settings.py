@@ -49,6 +49,7 @@ def test_a_flag_wins_over_the_environment_and_the_environment_over_the_default(
         ("GRPC_REFLECTION", "perhaps"),
         ("WORKERS", "0"),
         ("ADMIN_KEY", "short"),
+        ("ADMIN_KEY", "a key that has spaces in it"),
         ("TENANTS", "shop-a,Shop-B"),
         ("TENANTS", "../etc"),
         ("TENANTS", "a,a"),
