@@ -246,8 +246,8 @@ def _changed(column: TextColumn, values: Mapping[int, str]) -> TextColumn:
     """The column with other strings at some places; its codes are written to. Empty: none."""
     if not values:
         return column
-    column = column.with_names({value for value in values.values() if value})
-    for place, value in values.items():
-        code = column.code(value) if value else None
-        column.codes[place] = -1 if code is None else code
+    names = {value for value in values.values() if value}
+    column = column.with_names(names)
+    codes = {name: column.code(name) for name in names}
+    column.codes[list(values)] = [-1 if (code := codes.get(value)) is None else code for value in values.values()]
     return column
