@@ -34,7 +34,7 @@ MAX_CHARACTERS = 4_096
 MAX_DEPTH = 64
 """Deepest nesting of parentheses and NOTs."""
 MAX_VALUES = 256
-"""Most values in all the lists of a filter together."""
+"""Most values in all the lists of a filter and ranges of the price together: each is compared with every item."""
 
 MOST_QUOTED = 20
 """Characters of a filter that an error repeats."""
@@ -211,7 +211,7 @@ def _bounded(part: Part) -> Part:
     if part.depth > MAX_DEPTH:
         raise _RefusedError(f"parentheses and NOTs may be nested {MAX_DEPTH} deep, and here they are deeper")
     if part.values > MAX_VALUES:
-        raise _RefusedError(f"a filter has at most {MAX_VALUES} values in its lists, and this one has more")
+        raise _RefusedError(f"a filter has at most {MAX_VALUES} values and ranges, and this one has more")
     return part
 
 
@@ -220,7 +220,7 @@ def _range(node: Within) -> Part:
         "*" if np.isinf(bound) else np.format_float_positional(np.float32(bound), trim="-") + ("e", "i")[included]
         for bound, included in ((node.low, node.low_included), (node.high, node.high_included))
     ]
-    return Part(node, f"{PRICE}: IN({ends[0]}, {ends[1]})")
+    return Part(node, f"{PRICE}: IN({ends[0]}, {ends[1]})", values=1)
 
 
 def _name(token: Token) -> str:

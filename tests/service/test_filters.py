@@ -161,6 +161,8 @@ def test_limits_are_reached_and_not_passed() -> None:
     assert passing(values(MAX_VALUES)) == ""
     with pytest.raises(InvalidFilterError, match="values"):
         parse_filter(values(MAX_VALUES + 1))
+    with pytest.raises(InvalidFilterError, match="values and ranges"):
+        parse_filter(" OR ".join(f"price<{n}" for n in range(MAX_VALUES + 1)))
     with pytest.raises(InvalidFilterError, match="nested"):
         parse_filter(f"NOT {deep}")
     assert passing("price < 20".ljust(MAX_CHARACTERS)) == "a"
