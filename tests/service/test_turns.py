@@ -84,8 +84,8 @@ async def test_a_turn_is_longer_than_its_computation_by_what_others_do_in_betwee
             await asyncio.sleep(0)
 
     await asyncio.gather(*(turns.take(lambda: time.sleep(0.002)) for _ in range(20)), other())
-    assert 0.002 <= turns.mean_compute_seconds < 0.004
-    assert turns.mean_turn_seconds > 0.006
+    assert turns.mean_compute_seconds >= 0.002
+    assert turns.mean_turn_seconds > turns.mean_compute_seconds + 0.002
 
 
 async def test_what_is_not_admitted_does_not_join_the_line() -> None:
