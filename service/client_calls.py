@@ -21,7 +21,9 @@ KNOWN_REASONS: dict[str, type[errors.PlotPointeError]] = {
     cls.reason: cls
     for cls in (
         errors.InvalidQueryError,
+        errors.InvalidImageError,
         errors.RequestTooLargeError,
+        errors.CatalogFullError,
         errors.UnknownItemError,
         errors.BundleMissingError,
         errors.BundleCorruptError,
