@@ -161,8 +161,13 @@ def is_change(before: LiveRecord | None, after: LiveRecord) -> bool:
 
 
 def is_new_content(before: LiveRecord | None, after: LiveRecord) -> bool:
-    """Whether the change is one that `LiveRecord.content_seq` counts."""
-    if before is None or any(getattr(before, name) != getattr(after, name) for name in _CONTENT):
+    """Whether the change is one that `LiveRecord.content_seq` counts.
+
+    The first word on an item may well be its price, and the item one of a bundle's: no answer is wrong by that.
+    """
+    if before is None:
+        before = LiveRecord(after.item_id)
+    if any(getattr(before, name) != getattr(after, name) for name in _CONTENT):
         return True
     seen_again = before.hidden is True and not after.hidden
     in_stock_again = before.in_stock is False and after.in_stock is not False

@@ -127,7 +127,7 @@ class Engine:
             found = await self._in_time(
                 query.deadline, asked.generation.cache.get_or_compute(key, compute, asked.catalog.shows)
             )
-        watch.lap("cache")
+        watch.lap("cache", inside_ms=sum(timing.values()))
         return self._presenter.recommendation(asked, found, watch, dict(timing), transport)
 
     async def recommend_batch(
@@ -161,7 +161,7 @@ class Engine:
         answer = await self._in_time(
             asked.query.deadline, self._turns.take(lambda: self._recommender.answers(asked.generation, [work])[0])
         )
-        watch.lap("rank")
+        watch.lap("wait", inside_ms=sum(work.watch.timing_ms.values()))
         return self._presenter.recommendation(
             asked, Found(answer, cached=False), watch, work.watch.timing_ms, transport
         )

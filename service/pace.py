@@ -39,10 +39,10 @@ class Stopwatch:
         self.timing_ms: dict[str, float] = {}
         self._last = time.perf_counter()
 
-    def lap(self, stage: str) -> float:
-        """End a stage; returns its seconds."""
+    def lap(self, stage: str, *, inside_ms: float = 0.0) -> float:
+        """End a stage; returns its seconds, less those of stages inside it that another watch has counted."""
         now = time.perf_counter()
-        seconds = now - self._last
+        seconds = max(now - self._last - inside_ms / 1000, 0.0)
         self._last = now
         self.timing_ms[stage] = round(self.timing_ms.get(stage, 0.0) + seconds * 1000, 4)
         return seconds

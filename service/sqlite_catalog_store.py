@@ -207,7 +207,8 @@ class SqliteCatalogStore:
     def _put(self, record: LiveRecord, sequence: int, before: LiveRecord | None) -> None:
         now = time.time()
         created = (sequence, now) if before is None else (before.created_seq, before.created_at)
-        content = before.content_seq if before is not None and not is_new_content(before, record) else sequence
+        unchanged = 0 if before is None else before.content_seq
+        content = sequence if is_new_content(before, record) else unchanged
         self._db.execute(
             f"INSERT OR REPLACE INTO item ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             (record.item_id.encode(), body_of(record), created[0], sequence, content, created[1], now),
