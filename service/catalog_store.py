@@ -51,7 +51,7 @@ class LiveRecord:
     """Number of the last change."""
     content_seq: int = 0
     """Number of the last change after which an answer computed before is wrong or incomplete: the item came, went,
-    came back into stock or sight, or is said to look or to read otherwise."""
+    came back into stock or sight, or is said to look or to read otherwise. 0 where none was of that kind."""
     created_at: float = 0.0
     """Unix seconds, by the clock of whoever wrote."""
     updated_at: float = 0.0

@@ -5,11 +5,12 @@ from __future__ import annotations
 from service.redis_link import Script
 
 _FIELDS = """
-local function fields(item)
+local function fields(item)  -- id, body, the numbers and times in one text: a reply of few parts is read sooner
   local found = redis.pcall('HMGET', ARGV[1] .. item, 'id', 'body', 'created', 'updated', 'content', 'created_at',
     'updated_at')
-  if found.err then found = {false, false, false, false, false, false, false} end  -- not written here
-  return found
+  if found.err then found = {} end  -- not written here
+  for at = 1, 7 do found[at] = found[at] or '' end
+  return {found[1], found[2], table.concat(found, ' ', 3)}
 end
 """
 READ = Script(
@@ -28,11 +29,9 @@ SINCE = Script(
 local records = {}
 local changed = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[3])
 for at = 1, #changed, 2 do
-  local record = fields(changed[at])
-  record[#record + 1] = changed[at + 1]
-  records[#records + 1] = record
+  records[#records + 1] = fields(changed[at])
 end
-return records
+return {changed[#changed], records}
 """
 )
 TOUCH = Script("for at = 1, #KEYS do redis.call('EXPIRE', KEYS[at], ARGV[1]) end")
@@ -85,7 +84,8 @@ for at = 1, (#KEYS - 3) / 2 do
     redis.call('HSET', record, 'id', ARGV[arg], 'body', ARGV[arg + 3], 'updated', number, 'updated_at', ARGV[5])
     redis.call('HSETNX', record, 'created', number)
     redis.call('HSETNX', record, 'created_at', ARGV[5])
-    if ARGV[arg + 4] == '1' then redis.call('HSET', record, 'content', number) end
+    if ARGV[arg + 4] == '1' then redis.call('HSET', record, 'content', number)
+    else redis.call('HSETNX', record, 'content', 0) end
     if ARGV[arg + 5] == '1' then redis.call('DEL', picture) end
     if ARGV[arg + 5] == '1' and ARGV[arg + 6] ~= '' then redis.call('SET', picture, ARGV[arg + 6]) end
     redis.call('EXPIRE', record, ttl)

@@ -84,9 +84,11 @@ class RedisCatalogStore:
         await self._refresh()
         records: list[LiveRecord] = []
         while True:
-            rows = await self._link.run(SINCE, [self._order], [self._items, sequence, ITEMS_A_SCRIPT])
-            for *row, number in rows:
-                sequence = int(number)
+            reply = await self._link.run(SINCE, [self._order], [self._items, sequence, ITEMS_A_SCRIPT])
+            if not reply:
+                return records, sequence
+            sequence, rows = int(reply[0]), reply[1]
+            for row in rows:
                 record = _record(row)
                 if record is None:
                     log.warning("a record of the live catalogue is none, and is passed over")
@@ -171,7 +173,7 @@ def _pieces(said: Sequence[_Said]) -> Iterator[list[_Said]]:
         yield list(piece.values())
 
 
-def _words(one: _Said, row: Sequence[bytes | None]) -> list[Word]:
+def _words(one: _Said, row: Sequence[bytes]) -> list[Word]:
     """What WRITE is told of an item, given its record; nothing where nothing new is said."""
     before = _record(row)
     if one.change is None:
@@ -186,7 +188,7 @@ def _words(one: _Said, row: Sequence[bytes | None]) -> list[Word]:
     return [
         one.item_id.encode(),
         _key(one.item_id),
-        row[3] or b"0",
+        _updated(row),
         body_of(after),
         int(is_new_content(before, after)),
         int(image is not None),
@@ -200,13 +202,17 @@ def _key(item_id: str) -> str:
     return hashlib.sha256(item_id.encode()).hexdigest()[:32]
 
 
-def _record(row: Sequence[bytes | None]) -> LiveRecord | None:
-    """The record of a hash's fields, None for what is none."""
-    item_id, body, created, updated, content, created_at, updated_at = row
-    if not (item_id and body and created and updated and content and created_at and updated_at):
-        return None
+def _record(row: Sequence[bytes]) -> LiveRecord | None:
+    """The record of a hash's fields (id, body, numbers and times), None for what is none."""
+    item_id, body, numbers = row
     try:
+        created, updated, content, created_at, updated_at = numbers.split(b" ")
         sequences = (int(created), int(updated), int(content))
         return record_of(item_id.decode(), body, sequences, (float(created_at), float(updated_at)))
     except ValueError:
         return None
+
+
+def _updated(row: Sequence[bytes]) -> bytes:
+    """The number that WRITE finds in the hash of `row`."""
+    return row[2].split(b" ")[1] or b"0"
