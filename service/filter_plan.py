@@ -108,16 +108,16 @@ class Asked:
     def rows(self, num_items: int, *, first: int = 0) -> Rows:
         """What may be found from row `first` on, ascending; the first `num_items` are in the index."""
         if self.passing is not None:
-            return self.passing.rows[np.searchsorted(self.passing.rows, first) :]
+            return self.passing.rows[self.passing.rows.searchsorted(first) :]
         live = 0 if self.live_vectors is None else len(self.live_vectors)
         return np.arange(first, num_items + live, dtype=np.int32)
 
     def left(self, num_items: int, exclude: Rows) -> int:
         """How many of the index's items could be found."""
-        inside = exclude[: np.searchsorted(exclude, num_items)]
+        inside = exclude[: exclude.searchsorted(num_items)]
         if self.passing is None:
             return num_items - len(inside)
-        return int(np.searchsorted(self.passing.rows, num_items)) - int(self.passing.mask[inside].sum())
+        return int(self.passing.rows.searchsorted(num_items)) - int(self.passing.mask[inside].sum())
 
 
 def fetch(count: int, share: float) -> int:

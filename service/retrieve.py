@@ -144,15 +144,27 @@ class Retriever:
             labels, nearness = self._search(vector[None], wanted, asked)
             found = _kept(labels[0], nearness[0], exclude, asked.passing)
         needed = asked.at_least if asked.share >= NEARLY_ALL else asked.count
-        if len(found.rows) < min(needed, asked.left(n, exclude)):
+        if len(found.rows) < needed and len(found.rows) < asked.left(n, exclude):
             # Nothing is reached beyond the graph's connected part, nor what lies deeper than it is worth to look.
             return self._scan(vector[None], [exclude], asked)[0]
-        if asked.live_vectors is None or not len(asked.live_vectors):
-            return Candidates(found.rows[: asked.count], found.scores[: asked.count])
+        if asked.live_vectors is not None:
+            found = self._with_new(found, asked.live_vectors, vector, exclude, asked)
+        return Candidates(found.rows[: asked.count], found.scores[: asked.count])
+
+    def _with_new(
+        self, found: Candidates, live_vectors: Floats, vector: Floats, exclude: Rows, asked: Asked
+    ) -> Candidates:
+        """What was found in the index, and the new items that stand before the last of it."""
+        n = len(self._vectors)
         new = asked.rows(n, first=n)
-        live = _best(new, self._scores(vector[None], new, asked)[0], asked.count, exclude)
+        live = _kept(new, (live_vectors @ vector)[new - n], exclude, None)
+        if len(found.rows) >= asked.count:
+            nearer = live.scores > found.scores[asked.count - 1]
+            live = Candidates(live.rows[nearer], live.scores[nearer])
+        if not len(live.rows):
+            return found
         rows, scores = np.concatenate([found.rows, live.rows]), np.concatenate([found.scores, live.scores])
-        order = np.argsort(-scores, kind="stable")[: asked.count]
+        order = np.argsort(-scores, kind="stable")
         return Candidates(rows[order], scores[order])
 
     def _search(self, vectors: Floats, wanted: int, asked: Asked) -> tuple[npt.NDArray[np.int64], Floats]:
@@ -180,7 +192,7 @@ class Retriever:
     def _scores(self, vectors: Floats, rows: Rows, asked: Asked) -> Floats:
         """(b, P) inner products of `vectors` (b, dim) with `rows` (P,), ascending."""
         n, dim = self._vectors.shape
-        inside = int(np.searchsorted(rows, n))
+        inside = int(rows.searchsorted(n))
         scores = np.empty((len(vectors), len(rows)), np.float32)
         if inside == n:
             np.matmul(vectors, self._vectors.T, out=scores[:, :n])
@@ -197,20 +209,20 @@ class Retriever:
         return scores
 
 
-def _kept(rows: npt.NDArray[np.int64], scores: Floats, exclude: Rows, passing: Passing | None) -> Candidates:
+def _kept(rows: npt.NDArray[np.integer], scores: Floats, exclude: Rows, passing: Passing | None) -> Candidates:
     """What FAISS found, without what is excluded or does not pass."""
     keep = rows >= 0  # -1 where FAISS found fewer than it was asked for
     if passing is not None:
         keep &= passing.mask[rows]
     if len(exclude):
-        nearest = np.minimum(np.searchsorted(exclude, rows), len(exclude) - 1)
+        nearest = np.minimum(exclude.searchsorted(rows), len(exclude) - 1)
         keep &= exclude[nearest] != rows
     return Candidates(rows[keep].astype(np.int32), scores[keep])
 
 
 def _best(rows: Rows, scores: Floats, count: int, exclude: Rows) -> Candidates:
     """The `count` best of `rows` (P,), ascending, without `exclude`; equals in order of rows. Writes to `scores`."""
-    places = np.searchsorted(rows, exclude)
+    places = rows.searchsorted(exclude)
     inside = places < len(rows)
     gone = places[inside][rows[places[inside]] == exclude[inside]]
     scores[gone] = -np.inf
