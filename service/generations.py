@@ -128,8 +128,11 @@ class Generations(Generic[G]):
                 log.error("CURRENT is refused; going on with the version that served last: %s", last_good)
                 current = await self._fetched(last_good)
             self._become(Roles(current))
-            await self._record(current.version)
-            await self._follow_parts(wanted.rollout)
+            rollout = wanted.rollout
+            self._previous = rollout.previous
+            if rollout != Rollout():  # merely to serve leaves nothing behind: before a first change there is no file
+                rollout = await self._record(current.version)
+            await self._follow_parts(rollout)
 
     async def watch(self, seconds: float) -> None:
         """Look at the folder every `seconds` and follow it, until cancelled. Refusals are logged and not raised."""
@@ -139,9 +142,9 @@ class Generations(Generic[G]):
                 async with self._changing:
                     await self._follow()
             except BundleError as error:
-                self._troubled("" if self._loader.refuses(error) else str(error))
+                self._troubled(error)
             except OSError as error:
-                self._troubled(f"the folder of bundles cannot be read ({error.strerror})")
+                self._troubled(BundleError(f"the folder of bundles cannot be read ({error.strerror})"))
 
     async def activate(self, version: str) -> None:
         """Serve `version` from now on, here and in every process that follows the folder.
@@ -185,7 +188,11 @@ class Generations(Generic[G]):
         wanted = await asyncio.to_thread(self._wanted)
         self._trouble = ""
         if wanted.current != self.current.version and not await self._loader.is_refused(wanted.current):
-            generation = await self._fetched(wanted.current)
+            try:
+                generation = await self._fetched(wanted.current)
+            except BundleError:
+                await self._record(self.current.version)  # for who starts while CURRENT is refused
+                raise
             self._become(replace(self.roles, current=generation))
             wanted = _Wanted(wanted.current, await self._record(wanted.current))
         self._previous = wanted.rollout.previous or self._previous
@@ -239,8 +246,14 @@ class Generations(Generic[G]):
 
     async def _record(self, version: str) -> Rollout:
         """Leave word of what is served, for rollbacks and restarts; a folder that cannot be written to is no fault."""
+        before = self._previous
+
+        def recorded(old: Rollout) -> Rollout:
+            known = old if old.serving else old.model_copy(update={"serving": before})
+            return known.now_serving(version)
+
         try:
-            rollout = await asyncio.to_thread(change_rollout, self._root, lambda old: old.now_serving(version))
+            rollout = await asyncio.to_thread(change_rollout, self._root, recorded)
         except BundleError as error:
             log.info("rollbacks will not outlive this process: %s", error)
             rollout = Rollout(serving=version, previous=self._previous)
@@ -254,8 +267,9 @@ class Generations(Generic[G]):
     def _wanted(self) -> _Wanted:
         return _Wanted(active_version(self._root), read_rollout(self._root))
 
-    def _troubled(self, what: str) -> None:
-        if what != self._trouble:
+    def _troubled(self, error: BundleError) -> None:
+        what = "" if self._loader.refuses(error) else str(error)
+        if what and what != self._trouble:
             log.error("the served bundle stays: %s", what)
         self._trouble = what
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -209,6 +210,24 @@ async def test_a_rollback_is_known_after_a_restart_and_a_bad_current_falls_back(
         assert generations.state.startswith(f"refused {c}: ")
 
 
+async def test_merely_to_serve_leaves_nothing_in_the_folder(root: Path) -> None:
+    before = set(os.listdir(root))
+    async with following(root):
+        await asyncio.sleep(0.1)
+    assert set(os.listdir(root)) == before
+
+
+async def test_who_starts_while_current_is_refused_serves_what_the_others_do(root: Path, a: str, b: str) -> None:
+    """The first change of a folder is to a broken bundle, and then a worker dies."""
+    corrupt(root, b)
+    async with following(root) as one:
+        activate(root, b)
+        await until(lambda: one.state != "ok")
+        await until(lambda: read_rollout(root).serving == a)
+        async with following(root) as two:
+            assert (two.current.version, two.previous) == (a, "")
+
+
 async def test_the_first_start_with_a_refused_bundle_is_none(root: Path, a: str) -> None:
     corrupt(root, a)
     with pytest.raises(BundleCorruptError):
@@ -309,6 +328,6 @@ async def test_a_read_only_folder_still_serves_and_follows(
         async with following(root) as generations:
             activate(root, b)
             await until(lambda: generations.current.version == b)
-            assert "Read-only file system" in caplog.text
+            await until(lambda: "Read-only file system" in caplog.text)
             with pytest.raises(BundleError, match="Read-only"):
                 await generations.set_canary(a, 0.5)
