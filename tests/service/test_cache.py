@@ -156,10 +156,11 @@ class TestTogether:
 
     async def test_who_joins_a_computation_from_before_an_item_was_hidden_gets_a_new_one(self) -> None:
         cache = AnswerCache(memory(), None, Counts())
-        release, hidden = asyncio.Event(), False
+        begun, release, hidden = asyncio.Event(), asyncio.Event(), False
 
         async def compute() -> Answer:
             if not hidden:
+                begun.set()
                 await release.wait()
                 return ANSWER
             return OTHER
@@ -168,7 +169,7 @@ class TestTogether:
             return not hidden or 1 not in answer.rows
 
         leader = asyncio.ensure_future(cache.get_or_await("a", compute, valid))
-        await asyncio.sleep(0)
+        await begun.wait()
         hidden = True
         follower = asyncio.ensure_future(cache.get_or_await("a", compute, valid))
         await asyncio.sleep(0)
