@@ -34,4 +34,4 @@ class NewItem:
     neighbor_rows: npt.NDArray[np.int32]
     """(n,) the bundle's items nearest by content, best first; n is K, fewer in a tiny catalog."""
     neighbor_weights: Vector
-    """(n,) their cosines."""
+    """(n,) what each of them counts for: shares that sum to one."""

@@ -1,13 +1,14 @@
 """Items that came after the bundle was made, seen as the model would see them: nothing is fitted again.
 
-The nearest known items by content (exact, as many as an item has neighbors in the content graph) stand for the new one:
+The K nearest known items by content, found exactly, stand for the new one, each by its share s_k = c_k^16 / Σ c^16 of
+the cosines c_k: a twin says nearly all, neighbors that are equally far say equally much.
 
-    item vector      item_tower.onnx, from the fused vector and the neighbors' item vectors
-    history vector   unit( Σ_k w_k unit(h_k) ), as long as those of items that nobody has bought yet
-    edges            in every relation the mean of the neighbors' edges, e(a, new) = Σ_k w_k e(a, n_k) / Σ_k w_k
+    item vector      item_tower.onnx, from the fused vector and the neighbors' item vectors by their shares
+    history vector   unit( Σ_k s_k h_k ), as long as those of items that nobody has bought yet
+    edges            in every relation the mean of the neighbors' edges, e(a, new) = Σ_k s_k e(a, n_k)
 
-w_k is the cosine to neighbor k, h_k its history vector. docs/ENCODERS.md says how near this comes to what the offline
-jobs make of the same items, and which other rules were measured.
+h_k is neighbor k's history vector. docs/ENCODERS.md says how near this comes to what the offline jobs make of the same
+items, and which other rules were measured.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from service.neighborhood import History, Relation, edges
 from service.onnx_model import OnnxModel
 
 NONE = np.empty(0, np.int32)
+NEIGHBORS = 20
+"""K: as many as the offline jobs give an item in the graph of the fused vectors."""
+SHARPNESS = 16
+"""Exponent of a cosine in its share."""
 NORM_SAMPLE = 4_096
 """Unbought items whose history vectors are looked at for their length."""
 
@@ -45,7 +50,6 @@ class NewItems:
         self._content: npt.NDArray[np.float32] = bundle.content
         self._item_vectors = bundle.item_vectors
         self._history_vectors = bundle.history_vectors
-        self._degree = bundle.relations[0].neighbors.shape[1] if bundle.relations else 20
         self._length = _unbought_length(bundle)
         self._tower = OnnxModel(bundle.model_path(ITEM_TOWER))
 
@@ -55,28 +59,28 @@ class NewItems:
         `without`: rows of the bundle that are no neighbors: the item itself, where it was there before, and what has
         been deleted since.
         """
-        rows, weights = nearest(self._content, content.fused, self._degree, without=without)
+        rows, cosines = nearest(self._content, content.fused, NEIGHBORS, without=without)
+        parts = shares(cosines)
         return NewItem(
             content=content,
-            item_vector=self._item_vector(content, rows, weights),
-            history_vector=self._history_vector(rows, weights),
+            item_vector=self._item_vector(content, rows, parts),
+            history_vector=self._history_vector(rows, parts),
             neighbor_rows=rows,
-            neighbor_weights=weights,
+            neighbor_weights=parts,
         )
 
-    def _item_vector(self, content: Content, rows: Rows, weights: Vector) -> Vector:
+    def _item_vector(self, content: Content, rows: Rows, parts: Vector) -> Vector:
         known = rows if len(rows) else np.zeros(1, np.int32)  # a neighbor of weight 0 is none
         feeds = {
             "fused": content.fused[None],
             "neighbor_vectors": self._item_vectors[known][None],
-            "neighbor_weights": (weights if len(rows) else np.zeros(1, np.float32))[None],
+            "neighbor_weights": (parts if len(rows) else np.zeros(1, np.float32))[None],
         }
         vector: Vector = self._tower.run("item_vector", feeds)[0]
         return vector
 
-    def _history_vector(self, rows: Rows, weights: Vector) -> Vector:
-        mean = weights @ _unit(self._history_vectors[rows])
-        return np.asarray(_unit(mean) * self._length, np.float32)
+    def _history_vector(self, rows: Rows, parts: Vector) -> Vector:
+        return np.asarray(_unit(parts @ self._history_vectors[rows]) * self._length, np.float32)
 
 
 def nearest(table: npt.NDArray[np.float32], vector: Vector, k: int, *, without: Rows = NONE) -> tuple[Rows, Vector]:
@@ -104,10 +108,10 @@ def edges_to_new(
     """
     rows = np.unique(np.concatenate([NONE, *(item.neighbor_rows for item in items)])).astype(np.int32)
     known = edges(rows, history, relations, places)  # (U, L, R)
-    shares = np.zeros((len(items), len(rows)), np.float32)
+    parts = np.zeros((len(items), len(rows)), np.float32)
     for number, item in enumerate(items):
-        shares[number, np.searchsorted(rows, item.neighbor_rows)] = _shares(item)
-    return np.tensordot(shares, known, axes=1).astype(np.float32, copy=False)
+        parts[number, np.searchsorted(rows, item.neighbor_rows)] = item.neighbor_weights
+    return np.tensordot(parts, known, axes=1).astype(np.float32, copy=False)
 
 
 def edges_from_new(
@@ -117,13 +121,15 @@ def edges_from_new(
     n = len(item.neighbor_rows)
     stand_in = History(item.neighbor_rows, np.ones(n, np.float32), np.zeros(n, np.float32))
     known = edges(candidates, stand_in, relations, places)  # (C, n, R)
-    return np.tensordot(_shares(item), known, axes=(0, 1)).astype(np.float32, copy=False)
+    return np.tensordot(item.neighbor_weights, known, axes=(0, 1)).astype(np.float32, copy=False)
 
 
-def _shares(item: NewItem) -> Vector:
-    """The neighbors' weights (n,) as shares of one; cosines below zero count for nothing."""
-    weights = np.maximum(item.neighbor_weights, 0)
-    return np.asarray(weights / max(float(weights.sum()), 1e-12), np.float32)
+def shares(cosines: Vector) -> Vector:
+    """What each neighbor (n,) counts for: its cosine to a power, as shares of one; below zero it counts for nothing."""
+    if not len(cosines) or cosines.max() <= 0:
+        return np.zeros(len(cosines), np.float32)
+    powers = np.maximum(cosines / cosines.max(), 0).astype(np.float64) ** SHARPNESS
+    return np.asarray(powers / powers.sum(), np.float32)
 
 
 def _unbought_length(bundle: Bundle) -> float:

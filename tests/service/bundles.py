@@ -357,7 +357,7 @@ def _contents(
 def models() -> dict[str, onnx.ModelProto]:
     """The four models, in the exact signatures of the bundle."""
     text, image = _projections()
-    item = np.random.default_rng(1).normal(size=(128, DIM)).astype(np.float32) / 10
+    item = np.random.default_rng(1).normal(size=(128, DIM)).astype(np.float32) / 30
     node = helper.make_node
     return {
         USER_TOWER: _model(

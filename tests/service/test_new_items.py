@@ -17,7 +17,7 @@ from service.content import Content, NewItem
 from service.encoders import ContentEncoders
 from service.errors import EncoderUnavailableError
 from service.neighborhood import Relation, edges, last_events, no_places
-from service.new_items import NewItems, edges_from_new, edges_to_new, nearest
+from service.new_items import NEIGHBORS, NewItems, edges_from_new, edges_to_new, nearest, shares
 
 GOLDEN_V1 = Path(__file__).parents[1] / "golden" / "v1"
 
@@ -45,7 +45,8 @@ def test_a_new_item_lies_among_those_of_its_kind(
     for cluster, word in enumerate(planted.WORDS):
         item = new_items.embed(encoders.content(f"{word} thing", None))
         assert (world.cluster[item.neighbor_rows] == cluster).all()
-        assert item.neighbor_rows.shape == item.neighbor_weights.shape == (planted.DEGREE,)
+        assert item.neighbor_rows.shape == item.neighbor_weights.shape == (NEIGHBORS,)
+        assert item.neighbor_weights.sum() == pytest.approx(1, abs=1e-5)
         for vector, table in ((item.item_vector, bundle.item_vectors), (item.history_vector, bundle.history_vectors)):
             assert (vector.shape, vector.dtype) == ((planted.DIM,), np.float32)
             assert (world.cluster[np.argsort(-(table @ vector))[:20]] == cluster).all()
@@ -101,6 +102,16 @@ def test_nearest_is_the_exact_nearest(seed: int, n: int, k: int) -> None:
     np.testing.assert_array_equal(cosines, scores[rows])
 
 
+def test_shares_sum_to_one_and_the_nearest_says_most() -> None:
+    assert shares(np.array([0.9, 0.9], np.float32)).tolist() == [0.5, 0.5]
+    far, near = shares(np.array([1.0, 0.8], np.float32)), shares(np.array([0.3, 0.29], np.float32))
+    assert far[0] > 0.95
+    assert 0.5 < near[0] < 0.7
+    assert shares(np.array([0.4, -0.5], np.float32)).tolist() == [1.0, 0.0]
+    assert shares(np.array([-0.1], np.float32)).tolist() == [0.0]
+    assert len(shares(np.empty(0, np.float32))) == 0
+
+
 def new(rows: list[int], weights: list[float]) -> NewItem:
     nothing = np.zeros(1, np.float32)
     return NewItem(
@@ -113,13 +124,12 @@ def test_edges_are_the_neighbors_edges_in_shares(world: Any, planted: ModuleType
     history = last_events(np.array([5, 17, 200, 311], np.int32), np.arange(4), now=4, length=8)
     places = no_places(planted.NUM_ITEMS)
     near = world.neighbors[0, [5, 200]]  # items near those of the history have edges from there
-    items = [new(near[0].tolist(), [0.5] * 8), new(near[1, :3].tolist(), [0.9, 0.6, -0.2]), new([5, 17], [1.0, 1.0])]
+    items = [new(near[0].tolist(), [1 / 8] * 8), new(near[1, :3].tolist(), [0.7, 0.3, 0.0]), new([5, 17], [0.5, 0.5])]
     found = edges_to_new(items, history, relations, places)
     assert found.shape == (3, 8, 2)
     for m, item in enumerate(items):
         one_by_one = np.stack([edges(row[None], history, relations, places)[0] for row in item.neighbor_rows])
-        weights = np.maximum(item.neighbor_weights, 0)
-        expected = (one_by_one * weights[:, None, None]).sum(axis=0) / weights.sum()
+        expected = (one_by_one * item.neighbor_weights[:, None, None]).sum(axis=0)
         np.testing.assert_allclose(found[m], expected, atol=1e-6)
     assert found[:2].any()
     assert not found[:, 4:].any()
@@ -130,16 +140,14 @@ def test_edges_are_the_neighbors_edges_in_shares(world: Any, planted: ModuleType
 def test_edges_from_a_new_item_are_its_neighbors_edges_in_shares(world: Any, planted: ModuleType) -> None:
     relations = [Relation(world.neighbors[r], world.weights[r]) for r in range(2)]
     places = no_places(planted.NUM_ITEMS)
-    item = new([5, 200, 311], [0.8, 0.4, 0.3])
+    item = new([5, 200, 311], [0.5, 0.3, 0.2])
     candidates = np.unique(world.neighbors[0, [5, 200]].ravel()).astype(np.int32)
     found = edges_from_new(item, candidates, relations, places)
     assert found.shape == (len(candidates), 2)
     for c, candidate in enumerate(candidates):
         for r, relation in enumerate(relations):
             plain = 0.0
-            for row, weight in zip(
-                item.neighbor_rows, item.neighbor_weights / item.neighbor_weights.sum(), strict=True
-            ):
+            for row, weight in zip(item.neighbor_rows, item.neighbor_weights, strict=True):
                 plain += weight * relation.weights[row][relation.neighbors[row] == candidate].sum()
             assert found[c, r] == pytest.approx(plain, abs=1e-6)
     assert found.any()
