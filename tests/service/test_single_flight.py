@@ -60,41 +60,49 @@ async def test_a_failure_reaches_everyone_and_is_not_remembered() -> None:
 
 async def test_what_everyone_gave_up_is_abandoned_and_not_handed_to_the_next() -> None:
     flight: SingleFlight[str] = SingleFlight()
-    release, asked = asyncio.Event(), asyncio.Event()
+    release, asked, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
     abandoned: list[bool] = []
 
-    async def slow() -> str:
+    async def old() -> str:
         await release.wait()
         abandoned.append(flight.abandon("a"))
         asked.set()
         await asyncio.sleep(0)
         raise asyncio.CancelledError
 
-    async def quick() -> str:
+    async def new() -> str:
+        await end.wait()
         return "new"
 
-    gone = asyncio.ensure_future(flight.once("a", slow))
+    gone = asyncio.ensure_future(flight.once("a", old))
     await asyncio.sleep(0)
     gone.cancel()
     await asyncio.wait([gone])
     release.set()
     await asked.wait()
     assert abandoned == [True]
-    assert await flight.once("a", quick) == ("new", False)
+    next_one = asyncio.ensure_future(flight.once("a", new))
+    for _ in range(5):  # the old one ends while the new one is under way
+        await asyncio.sleep(0)
+    assert "a" in flight
+    end.set()
+    assert await next_one == ("new", False)
     assert "a" not in flight
 
 
 async def test_what_nobody_waits_for_yet_is_finished_and_can_be_joined() -> None:
     flight: SingleFlight[int] = SingleFlight()
     release = asyncio.Event()
+    abandoned: list[bool] = []
 
     async def compute() -> int:
+        abandoned.append(flight.abandon("a"))
         await release.wait()
-        assert not flight.abandon("a")
         return 7
 
     task = flight.begin("a", compute)
-    assert "a" in flight
+    await asyncio.sleep(0)
+    assert abandoned == [False]
     joined = asyncio.ensure_future(flight.once("a", compute))
     await asyncio.sleep(0)
     release.set()
