@@ -44,7 +44,7 @@ class ShopperState:
 
     @property
     def events(self) -> tuple[FeedbackEvent, ...]:
-        """The events in order of time, newest last. Unpacked anew at each call: about a microsecond an event."""
+        """The events in order of time, newest last. Unpacked anew at each call: microseconds an event."""
         return tuple(event for _, event in unpack(self.user_id, self.packed))
 
 
