@@ -8,8 +8,8 @@ Known items of a bundle are hidden one at a time and embedded from their content
     recall      of the 20 items that the bundle's own vector finds, among the 20 that the new one finds
     edges       correlation and ratio of the mean of the induced edge weights with the item graph's, by relation
 
-`of the neighbors' mean` is what an item vector would be without the item tower. Times are those of one call on this
-machine: an embedding, a text and a picture; with --rows also the search among so many rows.
+`of the neighbors' mean` is what an item vector would be without the item tower. Times are CPU time of one call on one
+thread: an embedding, a text and a picture; with --rows also the search among so many rows.
 """
 
 from __future__ import annotations
@@ -111,35 +111,35 @@ def recalls(vectors: Floats, table: Floats, rows: npt.NDArray[np.int32]) -> Floa
 
 
 def speed(bundle: Bundle, rows: int) -> dict[str, float]:
-    """Milliseconds of one call, the best of several: the machine may be busy with other things."""
+    """CPU milliseconds of one call on one thread, the median of several: the machine may be busy with other things."""
     random = np.random.default_rng(0)
     encoders, new_items = ContentEncoders.open(bundle), NewItems(bundle)
     assert bundle.content is not None
     row = int(np.flatnonzero(bundle.content.any(axis=1))[0])
     content = Content(bundle.content[row], bundle.look[row], bundle.meaning[row])
-    found = {"embed_ms": best(lambda: new_items.embed(content))}
+    found = {"embed_ms": cpu_ms(lambda: new_items.embed(content))}
     if "text" in encoders.available:
         long = " ".join(bundle.titles[i] for i in range(40))
-        found["text_8_words_ms"] = best(lambda: encoders.text("a red cotton summer dress with short sleeves"))
-        found["text_full_ms"] = best(lambda: encoders.text(long))
+        found["text_8_words_ms"] = cpu_ms(lambda: encoders.text("a red cotton summer dress with short sleeves"))
+        found["text_full_ms"] = cpu_ms(lambda: encoders.text(long))
     if "image" in encoders.available:
         for side in (128, 1000):
             data = jpeg(random.integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8), side)
-            found[f"image_{side}_ms"] = best(lambda data=data: encoders.image(data))
+            found[f"image_{side}_ms"] = cpu_ms(lambda data=data: encoders.image(data))
     if rows:
         table = unit(random.normal(size=(rows, 128)).astype(np.float32))
-        found[f"nearest_of_{rows}_ms"] = best(lambda: nearest(table, table[7], FOUND))
+        found[f"nearest_of_{rows}_ms"] = cpu_ms(lambda: nearest(table, table[7], FOUND))
     return found
 
 
-def best(call: Callable[[], object], times: int = 15) -> float:
+def cpu_ms(call: Callable[[], object], times: int = 15) -> float:
     call()
     taken = []
     for _ in range(times):
-        began = time.perf_counter()
+        began = time.process_time()
         call()
-        taken.append(time.perf_counter() - began)
-    return round(min(taken) * 1e3, 2)
+        taken.append(time.process_time() - began)
+    return round(float(np.median(taken)) * 1e3, 2)
 
 
 def jpeg(pixels: npt.NDArray[np.uint8], side: int) -> bytes:
