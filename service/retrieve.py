@@ -38,7 +38,6 @@ class Retriever:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        faiss.omp_set_num_threads(1)
         self._index = read_index(bundle.index_path)
         described = bundle.manifest.index
         if described.ef_search is not None:  # search as deep as the recall in the manifest was measured at
@@ -122,6 +121,9 @@ class Retriever:
         return self._scan(vector[None], [exclude], self._asked(count, 0, passing, live_vectors))[0]
 
     def _asked(self, count: int, at_least: int, passing: Passing | None, live_vectors: Floats | None) -> Asked:
+        faiss.omp_set_num_threads(
+            1
+        )  # holds for the thread that says so, and a bundle is opened in another than it serves
         num_rows = len(self._vectors) + (0 if live_vectors is None else len(live_vectors))
         assert passing is None or len(passing.mask) == num_rows, "a mask and live vectors of different moments"
         return Asked(count, at_least, passing, live_vectors)

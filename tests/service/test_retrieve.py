@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -184,6 +186,16 @@ def test_nobody_and_nothing(approximate: Retriever, world: Any) -> None:
     assert len(approximate.search(world.vectors[0], 10, at_least=10, exclude=NOTHING, passing=none).rows) == 0
     found = approximate.search(world.vectors[0], 10, at_least=10, exclude=NOTHING, live_vectors=empty)
     assert len(found.rows) == 10
+
+
+def test_a_search_takes_one_thread_wherever_it_runs(approximate: Retriever, world: Any) -> None:
+    def threads() -> int:
+        faiss.omp_set_num_threads(2)
+        approximate.search(world.vectors[0], 10, at_least=10, exclude=NOTHING)
+        return int(faiss.omp_get_max_threads())
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        assert pool.submit(threads).result() == 1
 
 
 def test_equals_are_in_order_of_rows(exact: Retriever, world: Any) -> None:
