@@ -35,29 +35,25 @@ class Asked:
 
 
 class Together:
-    """Computations of one batch that share their stages: those that have joined by the time the first is waited for."""
+    """Computations of one batch that share their stages: those asked for in the same turn of the event loop."""
 
     def __init__(self, turns: Turns, recommender: Recommender, generation: Generation) -> None:
         self._turns = turns
         self._recommender = recommender
         self._generation = generation
         self._joined: list[Work] = []
-        self._begun: dict[int, tuple[asyncio.Future[list[Answer]], int]] = {}
+        self._begun: asyncio.Future[list[Answer]] | None = None
 
-    def add(self, work: Work) -> int:
-        """Join; returns the place in the batch."""
-        self._joined.append(work)
-        return len(self._joined) - 1
-
-    async def answer(self, place: int) -> Answer:
+    async def answer(self, work: Work) -> Answer:
         """The answer of one. Raises what the computation raises."""
-        if place not in self._begun:
-            self._begin([p for p in range(len(self._joined)) if p not in self._begun])
-        answers, at = self._begun[place]
-        return (await asyncio.shield(answers))[at]
-
-    def _begin(self, places: list[int]) -> None:
-        works = [self._joined[place] for place in places]
-        answers = asyncio.ensure_future(self._turns.take(lambda: self._recommender.answers(self._generation, works)))
-        for at, place in enumerate(places):
-            self._begun[place] = answers, at
+        if self._begun is not None:  # too late to join
+            return (await self._turns.take(lambda: self._recommender.answers(self._generation, [work])))[0]
+        place = len(self._joined)
+        self._joined.append(work)
+        await asyncio.sleep(0)  # the others join meanwhile
+        if self._begun is None:
+            works = list(self._joined)
+            self._begun = asyncio.ensure_future(
+                self._turns.take(lambda: self._recommender.answers(self._generation, works))
+            )
+        return (await asyncio.shield(self._begun))[place]

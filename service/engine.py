@@ -112,10 +112,9 @@ class Engine:
         query = self._with_deadline(query)
         asked = await self._asked(query)
         watch.lap("state")
-        found = asked.generation.cache.peek(asked.key, asked.catalog.shows)
+        found = self._at_hand(asked)
         timing: dict[str, float] = {}
         if found is None:
-            self._admission.check(query.deadline)
 
             def compute() -> Answer:
                 work = asked.work()
@@ -123,9 +122,14 @@ class Engine:
                 timing.update(work.watch.timing_ms)
                 return answer
 
-            key = self._flight(asked.key, query)
             found = await self._in_time(
-                query.deadline, asked.generation.cache.get_or_compute(key, compute, asked.catalog.shows)
+                query.deadline,
+                asked.generation.cache.get_or_compute(
+                    self._flight(asked),
+                    compute,
+                    asked.catalog.shows,
+                    admit=lambda: self._admission.check(query.deadline),
+                ),
             )
         watch.lap("cache", inside_ms=sum(timing.values()))
         return self._presenter.recommendation(asked, found, watch, dict(timing), transport)
@@ -228,16 +232,18 @@ class Engine:
         self._selections.passing(asked.catalog, query.filter)  # what is wrong with this filter is nobody else's fault
         self._selections.moved(asked.catalog, query.rules)
         watch.lap("state")
-        found = asked.generation.cache.peek(asked.key, asked.catalog.shows)
+        found = self._at_hand(asked)
         work = asked.work()
         if found is None:
-            self._admission.check(query.deadline)
             group = groups.setdefault(asked.catalog.serial, Together(self._turns, self._recommender, asked.generation))
-            place = group.add(work)
-            key = self._flight(asked.key, query)
             found = await self._in_time(
                 query.deadline,
-                asked.generation.cache.get_or_await(key, lambda: group.answer(place), asked.catalog.shows),
+                asked.generation.cache.get_or_await(
+                    self._flight(asked),
+                    lambda: group.answer(work),
+                    asked.catalog.shows,
+                    admit=lambda: self._admission.check(query.deadline),
+                ),
             )
         watch.lap("cache")
         return self._presenter.recommendation(
@@ -253,12 +259,18 @@ class Engine:
         key = recommend_key(generation.version, generation.num_candidates, catalog, query, user_row, lookup.state)
         return Asked(query, generation, catalog, user_row, lookup, key)
 
-    def _flight(self, key: str, query: Query) -> str:
+    def _at_hand(self, asked: Asked) -> Found | None:
+        """The answer that this process has; a stale one too, where there is little time for another."""
+        return asked.generation.cache.peek(asked.key, asked.catalog.shows, stale=self._is_hurried(asked.query))
+
+    def _flight(self, asked: Asked) -> str:
         """Whoever has little time computes for themselves: others shall not share what was cut short."""
-        if query.deadline is None:
-            return key
-        short = query.deadline - time.monotonic() < 10 * self._turns.mean_compute_seconds
-        return f"{key}:short" if short else key
+        return f"{asked.key}:short" if self._is_hurried(asked.query) else asked.key
+
+    def _is_hurried(self, query: Query) -> bool:
+        return query.deadline is not None and (
+            query.deadline - time.monotonic() < 10 * self._turns.mean_compute_seconds
+        )
 
     def _with_deadline(self, query: Query) -> Query:
         if query.deadline is None:
