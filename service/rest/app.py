@@ -14,6 +14,7 @@ from service.rest.bundles import add_bundles
 from service.rest.docs_page import add_docs_page
 from service.rest.envelope import Envelope
 from service.rest.operations import add_operations
+from service.rest.plain_route import Direct
 from service.rest.problems import add_problem_handlers
 from service.rest.questions import add_questions
 from service.rest.request_schemas import REQUEST_BODIES
@@ -59,4 +60,4 @@ def build_app(engines: Engines, admin: Admin, metrics: Metrics, ready: Readiness
     add_operations(app, metrics, ready)
     add_docs_page(app)
     add_problem_handlers(app)
-    return Envelope(app, metrics)
+    return Envelope(Direct(app), metrics)

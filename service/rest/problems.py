@@ -30,7 +30,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 def problem(
-    request: Request,
+    request_id: str,
     status: int,
     reason: str,
     title: str,
@@ -46,16 +46,27 @@ def problem(
         "detail": detail,
         "reason": reason,
         "errors": errors_body(violations),
-        "request_id": exchange_of(request.scope).request_id,
+        "request_id": request_id,
     }
     return Response(orjson.dumps(body), status, dict(headers or {}), MEDIA_TYPE)
 
 
-async def _on_known_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, PlotPointeError)
+def refusal(request_id: str, error: PlotPointeError) -> Response:
+    """What the service refuses or fails to do on purpose."""
     wire = wire_error(error)
     detail, violations = detail_of(error), violations_of(error)
-    return problem(request, wire.http_status, error.reason, wire.title, detail, violations, _headers(error))
+    return problem(request_id, wire.http_status, error.reason, wire.title, detail, violations, _headers(error))
+
+
+def bug(request_id: str) -> Response:
+    """What nobody foresaw; the log tells more, and the caller is told no more."""
+    detail = "The service failed on this request; the log holds the cause under this request_id"
+    return problem(request_id, 500, PlotPointeError.reason, "Internal error", detail)
+
+
+async def _on_known_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PlotPointeError)
+    return refusal(exchange_of(request.scope).request_id, error)
 
 
 def _headers(error: PlotPointeError) -> dict[str, str]:
@@ -73,16 +84,19 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     detail = f"{request.method} {request.url.path}: {status.description or status.phrase}"
-    return problem(request, status, status.name, status.phrase, detail, headers=error.headers)
+    return problem(
+        exchange_of(request.scope).request_id, status, status.name, status.phrase, detail, headers=error.headers
+    )
 
 
 async def _on_refused_body(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     violations = [FieldViolation(".".join(map(str, fault["loc"][1:])), str(fault["msg"])) for fault in error.errors()]
     detail = "; ".join(f"{violation.field}: {violation.message}" for violation in violations)
-    return problem(request, 422, InvalidQueryError.reason, "Invalid request", detail, violations)
+    return problem(
+        exchange_of(request.scope).request_id, 422, InvalidQueryError.reason, "Invalid request", detail, violations
+    )
 
 
 async def _on_bug(request: Request, _: Exception) -> Response:
-    detail = "The service failed on this request; the log holds the cause under this request_id"
-    return problem(request, 500, PlotPointeError.reason, "Internal error", detail)
+    return bug(exchange_of(request.scope).request_id)

@@ -259,7 +259,7 @@ async def test_not_ready_is_503_with_the_states(answering, ready):
 
 async def test_a_body_that_the_framework_refuses_is_a_problem_too(metrics, ready):
     envelope = build_app(Engines({}), Admin({}, None), metrics, ready)
-    app = envelope._app
+    app = envelope._app._app
     assert isinstance(app, FastAPI)
 
     @app.get("/typed")
