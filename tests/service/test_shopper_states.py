@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from service.domain import FeedbackEvent, FeedbackKind
 from service.redis_states import TRUST_SECONDS, RedisStates
-from service.shopper_states import BoundedTable, MemoryStates, ShopperStates
+from service.shopper_states import MemoryStates, ShopperStates
 from service.state_codec import (
     ID_BYTES,
     MOST_EVENTS,
@@ -40,7 +40,9 @@ def event(number: int, user: str = "anna", *, at: float | None = None, name: str
     return FeedbackEvent(name or f"{user}-{number}", user, f"item-{number}", FeedbackKind.CLICK, time_, "rec-1")
 
 
-async def redis_states(url: str, *, tenant: str = "shop", timeout_ms: int = 1_000, ttl: float = 3_600) -> RedisStates:
+async def redis_states(
+    url: str, *, tenant: str = "shop", timeout_ms: int = 1_000, ttl: float = 3_600, follow: bool = True
+) -> RedisStates:
     states = RedisStates(
         SecretStr(url),
         tenant=tenant,
@@ -49,7 +51,8 @@ async def redis_states(url: str, *, tenant: str = "shop", timeout_ms: int = 1_00
         max_local_shoppers=10_000,
         max_local_bytes=1 << 26,
     )
-    await states.open()
+    if follow:
+        await states.open()
     return states
 
 
@@ -218,29 +221,6 @@ def test_no_more_ids_are_remembered_than_stated() -> None:
     assert seen_holds(seen, event_digest("1"))
 
 
-class TestBoundedTable:
-    def test_the_least_recently_used_make_room(self) -> None:
-        table: BoundedTable[int] = BoundedTable(most_entries=3, most_bytes=100)
-        for number, key in enumerate("abc"):
-            table.put(key, number, 10)
-        table.get("a")
-        table.peek("b")
-        table.put("d", 3, 10)
-        assert [table.peek(key) for key in "abcd"] == [0, None, 2, 3]
-        table.put("e", 4, 85)
-        assert [table.peek(key) for key in "acde"] == [None, None, 3, 4]
-        assert (len(table), table.bytes) == (2, 95)
-
-    def test_an_entry_that_is_put_again_or_dropped_counts_once(self) -> None:
-        table: BoundedTable[int] = BoundedTable(most_entries=3, most_bytes=100)
-        table.put("a", 1, 10)
-        table.put("a", 2, 20)
-        assert (len(table), table.bytes) == (1, 20)
-        table.drop("a")
-        table.drop("a")
-        assert (len(table), table.bytes) == (0, 0)
-
-
 class TestMemory:
     async def test_forgets_after_its_time_and_the_least_recently_used(self) -> None:
         now = 0.0
@@ -298,6 +278,25 @@ class TestRedis:
             delays.append(time.monotonic() - acknowledged)
             await asyncio.sleep(0.002)
         assert max(delays) < 0.05
+        await here.close()
+        await there.close()
+
+    async def test_who_appends_knows_at_once_whether_or_not_changes_are_followed(self, redis_url: str) -> None:
+        states = await redis_states(redis_url, follow=False)
+        for number in range(5):
+            await states.append([event(number)])
+            assert await knows(states, *(event(n) for n in range(number + 1)))
+            assert states.peek("anna") is not None
+        assert states.state == "not following"
+        await states.close()
+
+    async def test_what_is_not_followed_is_believed_for_a_second(self, redis_url: str) -> None:
+        here, there = await redis_states(redis_url), await redis_states(redis_url, follow=False)
+        assert await knows(there)
+        await here.append([event(1)])
+        assert await knows(there)
+        await asyncio.sleep(TRUST_SECONDS)
+        assert await knows(there, event(1))
         await here.close()
         await there.close()
 
@@ -394,6 +393,7 @@ class TestRedis:
                 )(name, "noise")
         await asyncio.sleep(0.1)
         assert (await states.append([event(2)])).shared
+        assert (await states.append([event(2, at=NOW + 50)])).duplicates == 1
         assert (await states.get("anna")).state.events == (event(2),)
         assert states.state != "unavailable"
         await states.close()
