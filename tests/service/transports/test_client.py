@@ -116,7 +116,18 @@ async def test_the_timeout_bounds_the_call(answering):
 
 
 def test_it_loads_nothing_of_the_server():
-    heavy = ("fastapi", "uvicorn", "faiss", "onnxruntime", "redis", "prometheus_client", "pydantic_settings", "orjson")
+    heavy = (
+        "numpy",
+        "pydantic",
+        "fastapi",
+        "uvicorn",
+        "faiss",
+        "onnxruntime",
+        "redis",
+        "prometheus_client",
+        "pydantic_settings",
+        "orjson",
+    )
     code = f"import sys, service.client; print([name for name in {heavy!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
