@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import service.one_thread  # noqa: F401 - before anything that loads NumPy
 from service import logs
 from service.errors import PlotPointeError
 from service.settings import PREFIX, Settings

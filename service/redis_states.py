@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
+from service.bounded_table import BoundedTable
 from service.domain import FeedbackEvent
 from service.redis_link import RedisDownError, RedisLink, RedisRefusedError, end
 from service.redis_state_store import RedisStateStore, parts
-from service.shopper_states import AppendResult, BoundedTable, Kept, StateLookup, by_shopper
+from service.shopper_states import AppendResult, Kept, StateLookup, by_shopper
 from service.state_codec import pack, state_key, state_of
 
 TRUST_SECONDS = 1.0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from service.bounded_table import BoundedTable
 from service.catalog import NO_ROWS, Catalog, Rows
 from service.domain import Promotion, Rules
 from service.filters import parse_filter
@@ -16,34 +15,34 @@ from service.ranking import UNMOVED, Moved
 from service.retrieve import Passing
 
 Mask = npt.NDArray[np.bool_]
-K = TypeVar("K")
-V = TypeVar("V")
 
 MOST_EXCLUDED = 2_000
 """Rows that are gone and can be dropped after the search; more of them are a filter."""
-KEPT = 32
-"""Filters whose masks are kept: a byte and up to four more an item each."""
+KEPT = 256
+"""Filters whose masks are kept, where they take no more memory than KEPT_BYTES."""
+KEPT_BYTES = 32 * 2**20
+"""Memory for the masks of filters; what was used least lately goes. At half a million items one takes .5 to 2.5 MB."""
 
 
 class Selections:
     """Masks by filter, for one catalog after another: what belongs to an older one falls out by itself."""
 
     def __init__(self) -> None:
-        self._passing: OrderedDict[tuple[int, str], Passing] = OrderedDict()
-        self._masks: OrderedDict[tuple[int, str], Mask] = OrderedDict()
+        self._passing: BoundedTable[Passing] = BoundedTable(most_entries=KEPT, most_bytes=KEPT_BYTES)
+        self._masks: BoundedTable[Mask] = BoundedTable(most_entries=KEPT, most_bytes=KEPT_BYTES)
 
     def passing(self, catalog: Catalog, text: str) -> Passing | None:
         """What may be retrieved; None where everything may but for `excluded`. Raises InvalidFilterError."""
         if not text and len(catalog.gone) <= MOST_EXCLUDED:
             return None
-        key = (catalog.serial, parse_filter(text).key if text else "")
-
-        def make() -> Passing:
+        key = f"{catalog.serial}:{parse_filter(text).key if text else ''}"
+        passing = self._passing.get(key)
+        if passing is None:
             mask = self.mask(catalog, text).copy() if text else np.ones(len(catalog), bool)
             mask[catalog.gone] = False
-            return Passing.of(mask)
-
-        return _kept(self._passing, key, make, KEPT)
+            passing = Passing.of(mask)
+            self._passing.put(key, passing, passing.nbytes)
+        return passing
 
     def excluded(self, catalog: Catalog, *rows: Rows) -> Rows:
         """Distinct rows, ascending, that the search has to leave out beside `passing`."""
@@ -55,8 +54,12 @@ class Selections:
     def mask(self, catalog: Catalog, text: str, *, where: str = "filter") -> Mask:
         """(R,) which items pass a filter, gone or not. Do not write to it. Raises InvalidFilterError, about `where`."""
         parsed = parse_filter(text, where=where)
-        key = (catalog.serial, parsed.key)
-        return _kept(self._masks, key, lambda: parsed.mask(catalog.columns), KEPT)
+        key = f"{catalog.serial}:{parsed.key}"
+        mask = self._masks.get(key)
+        if mask is None:
+            mask = parsed.mask(catalog.columns)
+            self._masks.put(key, mask, mask.nbytes)
+        return mask
 
     def moved(self, catalog: Catalog, rules: Rules) -> Moved:
         """The rules with their items as rows; items that no one knows, or that are gone, are passed over."""
@@ -78,15 +81,3 @@ def category_filter(category: str) -> str:
     """The filter that passes one category's items."""
     escaped = category.replace("\\", "\\\\").replace('"', '\\"')
     return f'category: ANY("{escaped}")'
-
-
-def _kept(kept: OrderedDict[K, V], key: K, make: Callable[[], V], most: int) -> V:
-    """`kept[key]`, made where it is not there yet; the least recently used go."""
-    value = kept.get(key)
-    if value is None:
-        value = kept[key] = make()
-        if len(kept) > most:
-            kept.popitem(last=False)
-    else:
-        kept.move_to_end(key)
-    return value

@@ -70,6 +70,14 @@ def test_masks_are_made_once_a_state_of_the_shop_and_a_few_are_kept(bundle: Bund
     assert selections.passing(one, text) is not kept
 
 
+def test_masks_are_bounded_in_bytes(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "KEPT_BYTES", 2_000)  # of 600 a mask
+    selections, catalog = Selections(), catalog_of(bundle)
+    kept = [selections.mask(catalog, category_filter(f"kind {n}")) for n in range(4)]
+    again = [selections.mask(catalog, category_filter(f"kind {n}")) for n in (3, 2, 1, 0)]
+    assert [a is b for a, b in zip(kept[::-1], again, strict=True)] == [True, True, True, False]
+
+
 def test_a_category_may_have_any_name(bundle: Bundle) -> None:
     selections, catalog = Selections(), catalog_of(bundle)
     assert not selections.mask(catalog, category_filter('"\\ OR price > 0')).any()
