@@ -16,7 +16,7 @@ from offline_jobs.readers.delimited import delimited_header
 from offline_jobs.readers.json_lines import Record, parse_object
 from offline_jobs.readers.mapping import InteractionMapping, ItemMapping, Mapping
 from offline_jobs.readers.quarantine import Quarantine
-from offline_jobs.readers.raw import RawBatch
+from offline_jobs.readers.raw import TEXT_FIELDS, RawBatch
 from offline_jobs.readers.records import read_records
 from offline_jobs.readers.table import TableShop
 from offline_jobs.readers.values import as_id, as_price, first_text, last_name, plain_text
@@ -117,9 +117,9 @@ def _items(path: Path) -> ItemMapping:
     columns = _known_columns(path)
     if "item_id" not in columns:
         raise DataError("no column for item_id", where=f"{path}:1", todo="Call it item_id:token")
-    used = ("title", "description", "brand", "category", "image")
-    texts = {name: f"{{{columns[name]}}}" for name in used if name in columns}
-    return ItemMapping(file=path.name, item_id=columns["item_id"], price=columns.get("price"), **texts)
+    texts = {name: f"{{{columns[name]}}}" for name in (*TEXT_FIELDS, "image") if name in columns}
+    known = {"file": path.name, "item_id": columns["item_id"], "price": columns.get("price")}
+    return ItemMapping.model_validate(known | texts)
 
 
 def _known_columns(path: Path) -> dict[str, str]:
