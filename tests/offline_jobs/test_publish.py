@@ -2,11 +2,15 @@
 
 import logging
 
+import polars as pl
 import pytest
 
-from offline_jobs.publish import PublishSettings, active_manifest, run_publish, worse
+from offline_jobs.publish import PublishSettings, _add_attributes, active_manifest, run_publish, worse
+from service.bundle.files import load_coded
 from service.bundle.manifest import Evaluation, FaissIndex, Manifest
+from service.bundle.reader import attribute
 from service.bundle.store import CURRENT
+from service.bundle.writer import new_bundle
 from service.errors import StageError
 
 
@@ -76,3 +80,17 @@ def test_a_stage_that_has_not_run_is_named_and_nothing_is_written(tmp_path):
     with pytest.raises(StageError, match="stage 'ingest' has not run"):
         run_publish(PublishSettings(), tmp_path / "work", tmp_path / "bundles")
     assert not (tmp_path / "bundles").exists()
+
+
+def test_every_attribute_that_ingest_kept_becomes_a_column(tmp_path):
+    (tmp_path / "work" / "ingest").mkdir(parents=True)
+    columns = {"attribute.colour": ["red", None, "red"], "title": ["a", "b", "c"], "attribute.size": [None, "S", "M"]}
+    pl.DataFrame(columns).write_parquet(tmp_path / "work" / "ingest" / "items.parquet")
+    with new_bundle(tmp_path / "bundles") as draft:
+        names = _add_attributes(draft, tmp_path / "work")
+        found = {name: load_coded(draft.directory, attribute(name)) for name in names}
+    assert {name: [column.value(row) for row in range(3)] for name, column in found.items()} == {
+        "colour": ["red", None, "red"],
+        "size": [None, "S", "M"],
+    }
+    assert list(found["colour"].names) == ["red"]
