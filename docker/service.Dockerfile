@@ -8,8 +8,8 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-# Parts of pyproject.toml's optional dependencies. `service,gpu` searches on a GPU; `load` makes the load tester's image.
-ARG EXTRAS=service,cpu
+# Parts of pyproject.toml's optional dependencies. `service,gpu,encoders` searches on a GPU; `load` makes the load tester's image.
+ARG EXTRAS=service,cpu,encoders
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 # One pip that stays behind, one environment that is copied.
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/plotpointe
@@ -40,7 +40,8 @@ LABEL org.opencontainers.image.title="PlotPointe service" \
 # The same user in both images: the jobs write the bundles that the service reads. A new volume takes this ownership over.
 RUN groupadd --gid 10001 plotpointe \
     && useradd --uid 10001 --gid 10001 --home-dir /var/lib/plotpointe --no-create-home --shell /usr/sbin/nologin plotpointe \
-    && install -d -o 10001 -g 10001 /var/lib/plotpointe /var/lib/plotpointe/bundles /var/lib/plotpointe/events
+    && install -d -o 10001 -g 10001 /var/lib/plotpointe /var/lib/plotpointe/bundles /var/lib/plotpointe/events \
+        /var/lib/plotpointe/state
 COPY --from=build /opt/plotpointe /opt/plotpointe
 ENV PATH=/opt/plotpointe/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONUNBUFFERED=1 \
@@ -48,7 +49,8 @@ ENV PATH=/opt/plotpointe/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
     ORT_DISABLE_TELEMETRY=1 \
     PLOTPOINTE_HOST=0.0.0.0 \
     PLOTPOINTE_BUNDLES=/var/lib/plotpointe/bundles \
-    PLOTPOINTE_EVENTS_DIR=/var/lib/plotpointe/events
+    PLOTPOINTE_EVENTS_DIR=/var/lib/plotpointe/events \
+    PLOTPOINTE_STATE_DIR=/var/lib/plotpointe/state
 WORKDIR /var/lib/plotpointe
 USER 10001:10001
 EXPOSE 8000 50051

@@ -178,6 +178,7 @@ def test_what_one_service_writes_is_where_the_next_one_reads():
     assert flags["bundles"] == mounts["jobs"]["bundles"] == mounts["service"]["bundles"]
     assert flags["bundles"] == services["service"]["environment"]["PLOTPOINTE_BUNDLES"]
     assert services["service"]["environment"]["PLOTPOINTE_EVENTS_DIR"] == mounts["service"]["events"]
+    assert services["service"]["environment"]["PLOTPOINTE_STATE_DIR"] == mounts["service"]["state"]
     assert services["jobs"]["environment"][CACHE_VARIABLE].startswith(mounts["jobs"]["work"])
     used = {source for mount in mounts.values() for source in mount if not source.startswith(".")}
     assert used == set(compose()["volumes"])
@@ -224,7 +225,7 @@ def test_images_run_as_the_user_that_owns_the_volumes(name: str):
     assert HOME in owned
 
 
-@pytest.mark.parametrize(("name", "extras"), [("service", "service,cpu"), ("jobs", "jobs,cpu")])
+@pytest.mark.parametrize(("name", "extras"), [("service", "service,cpu,encoders"), ("jobs", "jobs,cpu")])
 def test_images_hold_their_extras_and_this_version(name: str, extras: str):
     assert ("ARG", f"EXTRAS={extras}") in instructions(name)
     assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
