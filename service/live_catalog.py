@@ -66,8 +66,9 @@ class LiveCatalog:
     async def follow(self) -> None:
         """Show what the store has that is not shown yet. Raises UnavailableError where the store does not answer."""
         async with self._turn:
-            if await self._read():
-                for generation in list(self._prepared):
+            await self._read()
+            for generation in list(self._prepared):
+                if generation.catalog.sequence < self._sequence:  # what failed on the way is done again
                     await self._lay_over(generation)
 
     async def upsert(self, changes: Sequence[ItemChange]) -> ItemsReceipt:
@@ -101,18 +102,15 @@ class LiveCatalog:
             except InvalidQueryError as error:
                 raise type(error)(error.what, where=f"items[{place}].image", todo=error.todo) from error
 
-    async def _read(self) -> bool:
-        """Take over what is new in the store; whether anything was."""
+    async def _read(self) -> None:
+        """Take over what is new in the store."""
         records, latest = await self._store.since(self._sequence)
         for record in records:
             self._records[record.item_id] = record
             self._content_sequence = max(self._content_sequence, record.content_seq)
         self._sequence = max(self._sequence, latest)
-        return bool(records)
 
     async def _lay_over(self, generation: Generation) -> None:
-        if not self._records:
-            return
         embedded = self._embedded.setdefault(generation, {})
         known = generation.bundle.item_ids
         for record in list(self._records.values()):

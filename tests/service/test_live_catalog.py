@@ -197,6 +197,26 @@ async def test_a_store_that_does_not_answer_keeps_no_bundle_from_serving(
     assert "without the newest words" in caplog.text
 
 
+async def test_what_failed_on_the_way_is_done_again(
+    live: LiveCatalog,
+    store: SqliteCatalogStore,
+    generation: Generation,
+    planted: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(record: Any) -> Any:
+        raise UnavailableError("away for the test")
+
+    await store.upsert([ItemChange(NEW, image=_picture(planted.rgb_of(KIND)))])
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "image", away)
+        with pytest.raises(UnavailableError):
+            await live.follow()
+        assert generation.catalog.row(NEW) is None
+    await live.follow()
+    assert generation.catalog.row(NEW) == 600
+
+
 async def test_many_at_once_do_not_hold_up_the_event_loop(
     live: LiveCatalog, planted: ModuleType, generation: Generation
 ) -> None:
