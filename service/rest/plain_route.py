@@ -7,6 +7,7 @@ and answers its errors itself; one whose path has no part that varies is not eve
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from urllib.parse import unquote
 import orjson
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from service.errors import InvalidQueryError, PlotPointeError, RequestTooLargeError
 from service.rest.envelope import Exchange, exchange_of
@@ -28,6 +29,9 @@ MAX_BODY_BYTES = 1 << 20
 """Largest body that is read; it holds some thousands of events or items."""
 MAX_PICTURE_BODY_BYTES = 2 << 20
 """The same where a picture may be in it, in base64."""
+
+BODY_S = 30.0
+"""Seconds within which a body has to be here: a connection that sends nothing holds up nobody for ever."""
 
 _JSON = (b"content-type", b"application/json")
 
@@ -70,18 +74,28 @@ class Asked:
         declared = self.exchange.headers.get(b"content-length", b"")
         if declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
             raise _too_large(limit)
-        chunks: list[bytes] = []
-        size = 0
-        while True:
+        message = await self.receive()
+        body: bytes = _part(message)
+        if message.get("more_body", False):
+            try:
+                async with asyncio.timeout(BODY_S):
+                    body = await self._rest(body, limit)
+            except TimeoutError as error:
+                raise InvalidQueryError(f"the body did not arrive within {BODY_S} s", where=ROOT) from error
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+
+    async def _rest(self, first: bytes, limit: int) -> bytes:
+        parts = [first]
+        size = len(first)
+        while size <= limit:
             message = await self.receive()
-            if message["type"] != "http.request":
-                raise InvalidQueryError("the connection ended before the body did", where=ROOT)
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > limit:
-                raise _too_large(limit)
+            parts.append(_part(message))
+            size += len(parts[-1])
             if not message.get("more_body", False):
-                return b"".join(chunks)
+                break
+        return b"".join(parts)
 
 
 Handler = Callable[[Asked], Awaitable[bytes]]
@@ -123,7 +137,7 @@ class Direct:
             (method, route.path): route
             for route in app.routes
             if isinstance(route, PlainRoute) and not route.param_convertors
-            for method in route.methods
+            for method in route.methods or ()
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,6 +148,13 @@ class Direct:
         else:
             scope["route"] = route
             await route.app(scope, receive, send)
+
+
+def _part(message: Message) -> bytes:
+    if message["type"] != "http.request":
+        raise InvalidQueryError("the connection ended before the body did", where=ROOT)
+    part: bytes = message.get("body", b"")
+    return part
 
 
 def _too_large(limit: int) -> RequestTooLargeError:

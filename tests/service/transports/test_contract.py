@@ -296,6 +296,20 @@ def test_an_answer_that_is_not_cached_is_the_same_too(serve, wire, bundle_root, 
         assert [wire.of_rest(response) for response in responses] == [both.rpc("Recommend", body) for body in bodies]
 
 
+def test_without_encoders_contents_are_not_searched(serve, wire, planted, world, tmp_path):
+    planted.publish(world, tmp_path / "bundles", encoders=False)
+    flags = ("--bundles", str(tmp_path / "bundles"), "--events-dir", str(tmp_path / "events"))
+    with (
+        serve(*flags) as served,
+        grpc.insecure_channel(served.grpc) as channel,
+        httpx.Client(base_url=served.rest, timeout=30) as http,
+    ):
+        both = wire.Both(http, channel)
+        refused = both.ask(("POST", "/v1/similar", {"text": "coral"}), ("SimilarByContent", {"text": "coral"}))
+        assert http.post("/v1/similar", json={"text": "coral"}).status_code == 501
+    assert refused["reason"] == "ENCODER_UNAVAILABLE"
+
+
 @settings(max_examples=80, **QUICK)
 @given(
     user_id=st.one_of(st.text(max_size=20), st.text(min_size=200, max_size=600), st.just(KNOWN)),

@@ -1,5 +1,6 @@
 """Every route and every method brings the engine the same value, and its answer back the same way."""
 
+import asyncio
 import base64
 import time
 
@@ -21,7 +22,7 @@ from service.domain import (
     Strategy,
 )
 from service.errors import DeadlineError, OverloadedError, UnknownItemError
-from service.rest import examples
+from service.rest import examples, plain_route
 from service.rest.schemas import BatchBody, EventsReceiptBody, ItemListBody, ItemsReceiptBody, RecommendationBody
 
 ITEMS = (
@@ -258,3 +259,26 @@ async def test_an_item_that_no_one_knows_is_404_on_both(answering):
     assert (response.status_code, response.json()["reason"]) == (404, "ITEM_NOT_FOUND")
     assert response.json()["errors"] == [{"field": "item_id", "message": "no item is known as 'gone'"}]
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(answering, monkeypatch):
+    monkeypatch.setattr(plain_route, "BODY_S", 0.2)
+    async with answering(Recorder()) as served:
+        reader, writer = await asyncio.open_connection(*served.rest.removeprefix("http://").split(":"))
+        writer.write(b"POST /v1/recommend HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_body_may_come_in_parts(answering):
+    recorder = Recorder()
+
+    async def parts():
+        for byte in b'{"user_id": "u"}':
+            yield bytes([byte])
+            await asyncio.sleep(0)
+
+    async with answering(recorder) as served, httpx.AsyncClient(base_url=served.rest) as http:
+        assert (await http.post("/v1/recommend", content=parts())).status_code == 200
+    assert recorder.asked[0].user_id == "u"
