@@ -28,6 +28,10 @@ class Line(Protocol):
         """What a turn takes while others wait, with all that the event loop does in between; 0 before the first."""
         ...
 
+    def arrived(self) -> None:
+        """Note that someone has come."""
+        ...
+
 
 class Admission:
     """Decides by the length of the line, before anything joins it. What is in memory is answered all the same."""
@@ -45,6 +49,7 @@ class Admission:
 
     def check(self, deadline: float | None = None) -> None:
         """Raises OverloadedError where a request would wait too long, or past its `deadline` (monotonic seconds)."""
+        self._line.arrived()
         wait = self.expected_wait_seconds
         if wait > self._max_wait:
             raise self._refusal("queue", wait)

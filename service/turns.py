@@ -12,12 +12,21 @@ T = TypeVar("T")
 MEAN_OF = 20
 """About so many computations make the mean: each new one counts 1 / MEAN_OF."""
 
+LOOK_UP_SECONDS = 0.05
+"""How often, in a line that does not end, the loop looks up from computing to see who else has come."""
+QUIET_TURNS = 20
+"""Turns of the event loop without a new arrival after which no more are expected."""
+LONGEST_LOOK_SECONDS = 0.02
+
 
 class Turns:
     """Lets one synchronous computation run in each turn of the event loop.
 
     A burst of misses would otherwise be computed in one go, and for as long nobody would read what Redis replied: it
     would seem to be slow. Between two computations everything else that is ready goes first.
+
+    gRPC hands over one call in a turn or two of the loop and keeps the others to itself, where nobody sees that they
+    wait. So now and then the next computation is held back until all who have come are here, and can be refused.
     """
 
     def __init__(self, admit: Callable[[], None] = lambda: None) -> None:
@@ -28,6 +37,8 @@ class Turns:
         self._mean: float | None = None
         self._mean_turn: float | None = None
         self._begun = 0.0
+        self._arrivals = 0
+        self._looked_up = 0.0
 
     @property
     def waiting(self) -> int:
@@ -43,6 +54,10 @@ class Turns:
     def mean_turn_seconds(self) -> float:
         """The same from one computation's begin to the next one's, in a line: with all that is done in between."""
         return self._mean_turn or self.mean_compute_seconds
+
+    def arrived(self) -> None:
+        """Note that someone has come who wants something computed, whether let in or not."""
+        self._arrivals += 1
 
     async def take(self, compute: Callable[[], T], abandoned: Callable[[], bool] | None = None) -> T:
         """`compute()`, when its turn has come.
@@ -65,7 +80,24 @@ class Turns:
                 raise asyncio.CancelledError
             return self._timed(compute)
         finally:
-            asyncio.get_running_loop().call_soon(self._free.release)
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Let the next one compute, in the next turn of the loop or once all who have come are here."""
+        loop, now = asyncio.get_running_loop(), time.perf_counter()
+        if now - self._looked_up < LOOK_UP_SECONDS:
+            loop.call_soon(self._free.release)
+        else:
+            loop.call_soon(self._look_up, 0, self._arrivals, now + LONGEST_LOOK_SECONDS)
+
+    def _look_up(self, quiet: int, arrivals: int, until: float) -> None:
+        quiet = quiet + 1 if self._arrivals == arrivals else 0
+        now = time.perf_counter()
+        if quiet < QUIET_TURNS and now < until:
+            asyncio.get_running_loop().call_soon(self._look_up, quiet, self._arrivals, until)
+        else:
+            self._looked_up = now
+            self._free.release()
 
     def _timed(self, compute: Callable[[], T]) -> T:
         started = time.perf_counter()

@@ -18,6 +18,9 @@ class Line:
     waiting: int
     mean_turn_seconds: float
 
+    def arrived(self) -> None:
+        return None
+
 
 @pytest.mark.parametrize(("waiting", "refused"), [(0, False), (24, False), (25, False), (26, True), (1000, True)])
 def test_the_expected_wait_decides(waiting: int, refused: bool) -> None:

@@ -13,7 +13,7 @@ async def test_between_two_computations_others_get_their_turn() -> None:
     order: list[str] = []
 
     async def other() -> None:
-        for _ in range(3):
+        for _ in range(100):
             await asyncio.sleep(0)
             order.append("other")
 
@@ -86,6 +86,36 @@ async def test_a_turn_is_longer_than_its_computation_by_what_others_do_in_betwee
     await asyncio.gather(*(turns.take(lambda: time.sleep(0.002)) for _ in range(20)), other())
     assert turns.mean_compute_seconds >= 0.002
     assert turns.mean_turn_seconds > turns.mean_compute_seconds + 0.002
+
+
+async def test_now_and_then_all_who_come_one_at_a_time_are_let_in_before_the_next_computation() -> None:
+    """As gRPC brings its calls: the next one a few turns of the loop after the one before, however many there are."""
+    turns = Turns()
+    order: list[str] = []
+    asks: list[asyncio.Task[None]] = []
+
+    async def ask() -> None:
+        turns.arrived()
+        order.append("arrived")
+        await turns.take(lambda: order.append("computed"))
+
+    async def bring(count: int) -> None:
+        for _ in range(count):
+            asks.append(asyncio.create_task(ask()))
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+    await bring(100)
+    await asyncio.gather(*asks)
+    letters = "".join(word[0] for word in order)
+    assert len(letters) == 200
+    assert "a" * 50 in letters  # they stand in the line, where they are seen
+    asks.clear()
+    order.clear()
+    turns._looked_up = time.perf_counter() + 60  # what it would be like without
+    await bring(100)
+    await asyncio.gather(*asks)
+    assert "aaaa" not in "".join(word[0] for word in order)
 
 
 async def test_what_is_not_admitted_does_not_join_the_line() -> None:
