@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from service.admission import Admission
 from service.asked import Asked, Together
 from service.cache_keys import recommend_key
+from service.deadlines import in_time, with_deadline
 from service.domain import (
     Answer,
     EventsReceipt,
@@ -31,9 +30,9 @@ from service.domain import (
     RerankQuery,
     SimilarQuery,
 )
-from service.errors import DeadlineError, PlotPointeError, UnknownItemError, UnknownTenantError
+from service.errors import PlotPointeError, UnknownItemError, UnknownTenantError
 from service.event_log import EventLog
-from service.generation import Generation
+from service.generation import Serving
 from service.lists import Lists
 from service.live_catalog import LiveCatalog
 from service.lookup import Found
@@ -53,19 +52,6 @@ AT_ONCE = 8
 NOBODY_KNOWN = StateLookup(NOBODY)
 DEFAULT = "default"
 """The tenant of a service that serves one shop."""
-
-
-class Serving(Protocol):
-    """Who answers whom (see `generations.py`)."""
-
-    @property
-    def current(self) -> Generation:
-        """The generation that answers whoever is not in a canary."""
-        ...
-
-    def serving(self, user_id: str, version: str = "") -> Generation:
-        """The generation for a shopper, or the loaded one of `version`. Raises BundleMissingError."""
-        ...
 
 
 class Engine:
@@ -109,7 +95,7 @@ class Engine:
         OverloadedError.
         """
         watch = Stopwatch()
-        query = self._with_deadline(query)
+        query = with_deadline(query, self._default_deadline_s)
         asked = await self._asked(query)
         watch.lap("state")
         found = self._at_hand(asked)
@@ -122,7 +108,7 @@ class Engine:
                 timing.update(work.watch.timing_ms)
                 return answer
 
-            found = await self._in_time(
+            found = await in_time(
                 query.deadline,
                 asked.generation.cache.get_or_compute(
                     self._flight(asked),
@@ -157,12 +143,12 @@ class Engine:
             with_metadata=query.with_metadata,
             deadline=query.deadline,
         )
-        asked = await self._asked(self._with_deadline(wanted))
+        asked = await self._asked(with_deadline(wanted, self._default_deadline_s))
         watch.lap("state")
         self._admission.check(asked.query.deadline)
         rows = asked.catalog.rows(query.item_ids)
         work = asked.work(among=rows[~np.isin(rows, asked.catalog.gone)])
-        answer = await self._in_time(
+        answer = await in_time(
             asked.query.deadline, self._turns.take(lambda: self._recommender.answers(asked.generation, [work])[0])
         )
         watch.lap("wait", inside_ms=sum(work.watch.timing_ms.values()))
@@ -227,7 +213,7 @@ class Engine:
 
     async def _one_of_batch(self, query: Query, groups: dict[int, Together], transport: str) -> Recommendation:
         watch = Stopwatch()
-        query = self._with_deadline(query)
+        query = with_deadline(query, self._default_deadline_s)
         asked = await self._asked(query)
         self._selections.passing(asked.catalog, query.filter)  # what is wrong with this filter is nobody else's fault
         self._selections.moved(asked.catalog, query.rules)
@@ -236,7 +222,7 @@ class Engine:
         work = asked.work()
         if found is None:
             group = groups.setdefault(asked.catalog.serial, Together(self._turns, self._recommender, asked.generation))
-            found = await self._in_time(
+            found = await in_time(
                 query.deadline,
                 asked.generation.cache.get_or_await(
                     self._flight(asked),
@@ -272,24 +258,6 @@ class Engine:
             query.deadline - time.monotonic() < 10 * self._turns.mean_compute_seconds
         )
 
-    def _with_deadline(self, query: Query) -> Query:
-        if query.deadline is None:
-            if self._default_deadline_s is None:
-                return query
-            return replace(query, deadline=time.monotonic() + self._default_deadline_s)
-        if time.monotonic() >= query.deadline:
-            raise _late()
-        return query
-
-    async def _in_time(self, deadline: float | None, answer: Awaitable[Any]) -> Any:
-        if deadline is None:
-            return await answer
-        try:
-            async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
-                return await answer
-        except TimeoutError as error:
-            raise _late() from error
-
     async def _lookup(self, user_id: str) -> StateLookup:
         if not user_id:
             return NOBODY_KNOWN
@@ -316,7 +284,3 @@ class Engines:
         except KeyError:
             what = f"no shop is served as {tenant[:64]!r}" if tenant else "the request must name its shop"
             raise UnknownTenantError(what, where="x-plotpointe-tenant") from None
-
-
-def _late() -> DeadlineError:
-    return DeadlineError("the deadline passed before there was an answer", where="deadline")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from service.bundle.manifest import Manifest
 from service.bundle.reader import Bundle, open_bundle
@@ -66,6 +67,19 @@ class Generation:
                 where=str(self.bundle.path),
                 todo="Publish the bundle again",
             ) from error
+
+
+class Serving(Protocol):
+    """Who answers whom (see `generations.py`)."""
+
+    @property
+    def current(self) -> Generation:
+        """The generation that answers whoever is not in a canary."""
+        ...
+
+    def serving(self, user_id: str, version: str = "") -> Generation:
+        """The generation for a shopper, or the loaded one of `version`. Raises BundleMissingError."""
+        ...
 
 
 def open_generation(

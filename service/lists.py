@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from service.cache_keys import similar_key
 from service.catalog import Catalog, Rows
 from service.domain import Answer, Candidates, ItemList, PopularQuery, SimilarQuery, Strategy
 from service.errors import UnknownItemError
-from service.generation import Generation
+from service.generation import Generation, Serving
 from service.lookup import Found
 from service.pace import Stopwatch
 from service.presenter import Presenter
@@ -23,21 +22,12 @@ from service.trends import Trends
 from service.turns import Turns
 
 
-class Current(Protocol):
-    """Who answers where no shopper is named."""
-
-    @property
-    def current(self) -> Generation:
-        """The generation that answers whoever is not in a canary."""
-        ...
-
-
 class Lists:
     """Lists of items, from whatever bundle is current."""
 
     def __init__(
         self,
-        generations: Current,
+        generations: Serving,
         selections: Selections,
         turns: Turns,
         admission: Admission,
