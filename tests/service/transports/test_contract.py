@@ -193,7 +193,7 @@ def test_a_filter_s_refusal_says_where(both):
         (
             ("POST", "/v1/similar", {"image": base64.b64encode(b"GIF89a not").decode()}),
             ("SimilarByContent", pb.SimilarByContentRequest(image=b"GIF89a not")),
-            "INVALID_ARGUMENT",
+            "INVALID_IMAGE",
         ),
         (("POST", "/v1/events", {"events": []}), ("WriteEvents", {}), "INVALID_ARGUMENT"),
         (
