@@ -6,8 +6,9 @@ Every name that reaches disk or Redis from here holds the tenant's: nothing of o
 from __future__ import annotations
 
 import contextlib
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from hashlib import sha256
@@ -128,7 +129,8 @@ async def open_shop(tenant: str, common: Common, stack: AsyncExitStack, swapped:
     common.report(tenant, "live_catalogue", lambda: follower.state)
     background = await stack.enter_async_context(Background())
     background.begin(f"bundles of {tenant}", generations.watch(settings.reload_seconds))
-    background.begin(f"gauges of {tenant}", every(GAUGE_SECONDS, lambda: metrics.set_live_items(tenant, len(live))))
+    gauges = _gauges(tenant, metrics, live, {"states": lambda: states.state, "live_catalogue": lambda: follower.state})
+    background.begin(f"gauges of {tenant}", every(GAUGE_SECONDS, gauges))
     return Shop(engine, generations)
 
 
@@ -248,6 +250,23 @@ def _told(
 def _checksum(root: Path, version: str) -> str:
     """Names a bundle's exact bytes: its manifest holds the digest of every file."""
     return sha256((root / version / MANIFEST).read_bytes()).hexdigest()[:16]
+
+
+def _gauges(
+    tenant: str, metrics: Metrics, live: LiveCatalog, followers: Mapping[str, Callable[[], str]]
+) -> Callable[[], None]:
+    """Notes, whenever it is called, what is not counted as it happens."""
+    abreast = dict.fromkeys(followers, time.monotonic())
+
+    def note() -> None:
+        metrics.set_live_items(tenant, len(live))
+        now = time.monotonic()
+        for name, state in followers.items():
+            if state().startswith("ok"):
+                abreast[name] = now
+            metrics.set_follower_lag(tenant, name, now - abreast[name])
+
+    return note
 
 
 async def _close_caches(generations: Generations[Generation]) -> None:

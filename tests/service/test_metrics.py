@@ -75,6 +75,15 @@ def test_every_metric_is_rendered_under_its_name() -> None:
     assert families["process_cpu_seconds"].type == "counter"
 
 
+def test_every_metric_is_in_the_docs_in_its_own_words() -> None:
+    docs = (ROOT / "docs" / "OPERATING.md").read_text()
+    own = [family for family in Metrics().registry.collect() if family.name.startswith("plotpointe_")]
+    assert len(own) > 15
+    for family in own:
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        assert re.search(rf"^\| `{name}` \| .* \| {re.escape(family.documentation)} \|$", docs, re.MULTILINE), name
+
+
 def test_two_services_in_one_process_count_apart() -> None:
     one, two = Metrics(), Metrics()
     one.count_degraded("rerank_failed")
