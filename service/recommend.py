@@ -66,9 +66,18 @@ class Recommender:
     """Computes answers. Plain and synchronous: one takes a millisecond or two on one thread."""
 
     def __init__(
-        self, selections: Selections, *, rerank_budget_s: float | None, observe_stage: Callable[[str, float], None]
+        self,
+        selections: Selections,
+        *,
+        rerank_budget_s: float | None,
+        observe_stage: Callable[[str, float], None],
+        count_plan: Callable[[str], None] = lambda plan: None,
     ) -> None:
-        """`rerank_budget_s`: longest mean of the re-ranker before it is left out; None for no such limit."""
+        """`rerank_budget_s`: longest mean of the re-ranker before it is left out; None for no such limit.
+
+        `count_plan` is told how each filtered retrieval is done.
+        """
+        self._count_plan = count_plan
         self._selections = selections
         self._rerank_budget_s = rerank_budget_s
         self._observe_stage = observe_stage
@@ -126,6 +135,8 @@ class Recommender:
         if work.among is not None:
             work.candidates = Candidates(work.among, tables.item_vectors(work.among) @ work.vector)
             return
+        if work.passing is not None:
+            self._count_plan(generation.retriever.plan(work.passing))
         found = generation.retriever.search(
             work.vector,
             max(generation.num_candidates, work.depth),

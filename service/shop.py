@@ -108,7 +108,7 @@ async def open_shop(tenant: str, common: Common, stack: AsyncExitStack, swapped:
     stack.push_async_callback(aftermath.close)
     engine = Engine(
         generations=generations,
-        recommender=_recommender(settings, selections, metrics.observe_stage),
+        recommender=_recommender(settings, selections, metrics),
         selections=selections,
         states=states,
         trends=_trends(tenant, redis),
@@ -210,14 +210,20 @@ async def _states(tenant: str, common: Common, stack: AsyncExitStack) -> Shopper
     return states
 
 
-def _recommender(settings: Settings, selections: Selections, observe: Callable[[str, float], None]) -> Recommender:
+def _recommender(settings: Settings, selections: Selections, metrics: Metrics | None) -> Recommender:
+    """`metrics` None: for computations that are no request's."""
     budget = settings.rerank_budget_ms
-    return Recommender(selections, rerank_budget_s=None if budget is None else budget / 1000, observe_stage=observe)
+    return Recommender(
+        selections,
+        rerank_budget_s=None if budget is None else budget / 1000,
+        observe_stage=(lambda stage, seconds: None) if metrics is None else metrics.observe_stage,
+        count_plan=(lambda plan: None) if metrics is None else metrics.count_plan,
+    )
 
 
 def _aftermath(common: Common, selections: Selections, generations: Generations[Generation]) -> Aftermath:
     return Aftermath(
-        _recommender(common.settings, selections, lambda stage, seconds: None),
+        _recommender(common.settings, selections, None),
         common.turns,
         common.metrics,
         lambda: generations.roles,
