@@ -60,13 +60,17 @@ def fitted(image: Image.Image, side: int) -> Image.Image:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """A loaded image in RGB, turned as its EXIF orientation says, transparency on white."""
-    image = ImageOps.exif_transpose(image)
+    """A loaded image in RGB, turned as its EXIF orientation says, transparency on white; `image` itself may be changed.
+
+    Copies are few: of the largest picture that is read each one weighs 80 MB.
+    """
+    ImageOps.exif_transpose(image, in_place=True)
     if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    white = Image.new("RGBA", layer.size, (*WHITE, 255))
-    return Image.alpha_composite(white, layer).convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
+    layer = image if image.mode == "RGBA" else image.convert("RGBA")
+    white = Image.new("RGB", layer.size, WHITE)
+    white.paste(layer, mask=layer.getchannel("A"))
+    return white
 
 
 def _opened(data: bytes, side: int | None) -> Image.Image:
