@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def check_encoders(directory: Path, described: OnlineEncoders) -> None:
         check_tensors(directory / f"{TEXT_ENCODER}.onnx", text_encoder_signature())
     if described.image is not None:
         check_tensors(directory / f"{IMAGE_ENCODER}.onnx", image_encoder_signature(described.image.side))
+    _give_back_memory()
 
 
 def check_tensors(path: Path, signature: Signature) -> None:
@@ -78,6 +80,13 @@ def check_tensors(path: Path, signature: Signature) -> None:
         wanted = {key: (ONNX_TYPES[spec.dtype], _fixed(spec.shape)) for key, spec in expected.items()}
         if found != wanted:
             raise BundleForeignError(f"{kind}s are {found}, the service needs {wanted}", where=str(path), todo=AGAIN)
+
+
+def _give_back_memory() -> None:
+    """Return what is free to the system: a large model that was loaded and dropped leaves some 40 MB a worker else."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
+    if trim is not None:
+        trim(0)
 
 
 def open_session(path: Path) -> Any:
