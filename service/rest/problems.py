@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request
@@ -29,6 +30,21 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
+def problem_body(
+    request_id: str, status: int, reason: str, title: str, detail: str, violations: Sequence[FieldViolation] = ()
+) -> dict[str, Any]:
+    """The body of `schemas.ProblemBody`; `errors` names fields, `request_id` finds the request in the log."""
+    return {
+        "type": f"urn:plotpointe:error:{reason.lower().replace('_', '-')}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "reason": reason,
+        "errors": errors_body(violations),
+        "request_id": request_id,
+    }
+
+
 def problem(
     request_id: str,
     status: int,
@@ -38,16 +54,8 @@ def problem(
     violations: Sequence[FieldViolation] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """One problem body; `errors` names fields, `request_id` finds the request in the log."""
-    body = {
-        "type": f"urn:plotpointe:error:{reason.lower().replace('_', '-')}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "reason": reason,
-        "errors": errors_body(violations),
-        "request_id": request_id,
-    }
+    """An answer with a problem body."""
+    body = problem_body(request_id, status, reason, title, detail, violations)
     return Response(orjson.dumps(body), status, dict(headers or {}), MEDIA_TYPE)
 
 
