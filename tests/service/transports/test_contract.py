@@ -8,6 +8,7 @@ from urllib.parse import quote
 import grpc
 import httpx
 import pytest
+from google.protobuf.json_format import MessageToDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -319,6 +320,28 @@ def test_any_request_has_one_outcome(both, user_id, k):
     body = {"user_id": user_id} | ({} if k is None else {"k": k})
     outcome = both.ask(("GET", "/recommend?" + str(httpx.QueryParams(body))), ("Recommend", body))
     assert "items" in outcome or outcome["faults"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "kind"),
+    [
+        ("/v1/recommend", "Recommend", pb.RecommendRequest),
+        ("/v1/recommend:batch", "BatchRecommend", pb.BatchRecommendRequest),
+        ("/v1/rerank", "Rerank", pb.RerankRequest),
+        ("/v1/similar", "SimilarByContent", pb.SimilarByContentRequest),
+    ],
+)
+def test_any_message_has_one_outcome(both, wire, path, name, kind):
+    @settings(max_examples=40, **QUICK)
+    @given(message=wire.messages(kind.DESCRIPTOR))
+    def ask(message):
+        for each in (message, *getattr(message, "requests", ())):
+            if "deadline_ms" in each.DESCRIPTOR.fields_by_name:
+                each.ClearField("deadline_ms")  # what is done in time is a matter of time
+        words = MessageToDict(message, preserving_proto_field_name=True)
+        assert both.ask(("POST", path, words), (name, message))
+
+    ask()
 
 
 def test_the_largest_call_is_taken(both):

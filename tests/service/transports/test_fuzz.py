@@ -12,7 +12,6 @@ import grpc
 import httpx
 import pytest
 import schemathesis
-from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -84,35 +83,6 @@ def test_anything_like_openapi_says_is_answered_as_it_says(fuzzed):
         ask()
 
 
-def values_of(field: FieldDescriptor, depth: int) -> st.SearchStrategy:
-    if field.message_type is not None:
-        return messages(field.message_type, depth + 1)
-    return {
-        FieldDescriptor.CPPTYPE_STRING: st.text(max_size=12)
-        if field.type == field.TYPE_STRING
-        else st.binary(max_size=99),
-        FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
-        FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
-        FieldDescriptor.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1) | st.integers(-2, 300),
-        FieldDescriptor.CPPTYPE_INT64: st.integers(-(2**63), 2**63 - 1),
-    }[field.cpp_type]
-
-
-def messages(descriptor, depth: int = 0) -> st.SearchStrategy:
-    """Any message of a type, some fields left out; names of what exists among them."""
-    fields = {}
-    for field in descriptor.fields if depth < 3 else ():
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            fields[field.name] = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
-        elif field.is_repeated:
-            fields[field.name] = st.lists(values_of(field, depth), max_size=3)
-        elif field.name in ("item_id", "user_id"):
-            fields[field.name] = st.sampled_from(["item-0001", "shopper-003"]) | st.text(max_size=12)
-        else:
-            fields[field.name] = values_of(field, depth)
-    return st.fixed_dictionaries({}, optional=fields).map(lambda given: getattr(pb, descriptor.name)(**given))
-
-
 def call(channel, path: str, raw: bytes) -> grpc.StatusCode:
     began = time.monotonic()
     try:
@@ -125,9 +95,9 @@ def call(channel, path: str, raw: bytes) -> grpc.StatusCode:
 
 
 @pytest.mark.parametrize(("path", "kind"), METHODS, ids=[path.rpartition("/")[2] for path, _ in METHODS])
-def test_any_message_is_answered_or_refused(channel, path, kind):
+def test_any_message_is_answered_or_refused(channel, wire, path, kind):
     @settings(max_examples=25, **QUICK)
-    @given(message=messages(kind.DESCRIPTOR), noise=st.binary(max_size=200))
+    @given(message=wire.messages(kind.DESCRIPTOR), noise=st.binary(max_size=200))
     def ask(message, noise):
         assert call(channel, path, message.SerializeToString()) in {grpc.StatusCode.OK, *MEANT_CODES}
         assert call(channel, path, noise) in {grpc.StatusCode.OK, *MEANT_CODES}

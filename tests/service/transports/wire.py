@@ -7,10 +7,12 @@ from typing import Any
 
 import grpc
 import httpx
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
+from hypothesis import strategies as st
 
 from protos import recommender_pb2 as pb
 from protos.recommender_pb2_grpc import AdminServiceStub, RecommendationServiceStub
@@ -21,6 +23,35 @@ SERVICES = {
 }
 OWN = ("recommendation_id", "timing_ms", "cached", "sequence")
 """What differs between two answers to the same question."""
+
+
+def values_of(field: FieldDescriptor, depth: int) -> st.SearchStrategy:
+    if field.message_type is not None:
+        return messages(field.message_type, depth + 1)
+    return {
+        FieldDescriptor.CPPTYPE_STRING: st.text(max_size=12)
+        if field.type == field.TYPE_STRING
+        else st.binary(max_size=99),
+        FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
+        FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
+        FieldDescriptor.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1) | st.integers(-2, 300),
+        FieldDescriptor.CPPTYPE_INT64: st.integers(-(2**63), 2**63 - 1),
+    }[field.cpp_type]
+
+
+def messages(descriptor: Descriptor, depth: int = 0) -> st.SearchStrategy:
+    """Any message of a type, some fields left out; names of what exists among them."""
+    fields = {}
+    for field in descriptor.fields if depth < 3 else ():
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            fields[field.name] = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
+        elif field.is_repeated:
+            fields[field.name] = st.lists(values_of(field, depth), max_size=3)
+        elif field.name in ("item_id", "user_id"):
+            fields[field.name] = st.sampled_from(["item-0001", "shopper-003"]) | st.text(max_size=12)
+        else:
+            fields[field.name] = values_of(field, depth)
+    return st.fixed_dictionaries({}, optional=fields).map(lambda given: getattr(pb, descriptor.name)(**given))
 
 
 def request(name: str, body: dict[str, Any] | Message | None) -> Message:
