@@ -117,6 +117,12 @@ def test_every_setting_is_described_in_a_sentence_and_in_the_docs() -> None:
         assert f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |" in docs
 
 
+def test_every_setting_is_read_somewhere() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "service").rglob("*.py") if path.name != "settings.py")
+    unread = [name for name in Settings.model_fields if f"settings.{name}" not in code]
+    assert unread == []
+
+
 def test_the_service_loads_no_torch_and_no_offline_library() -> None:
     code = (
         "import sys, service.wiring\n"

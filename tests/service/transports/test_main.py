@@ -24,6 +24,10 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+def folders(tmp_path: Path) -> tuple[str, ...]:
+    return ("--events-dir", str(tmp_path / "events"), "--state-dir", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def run(command):
     """Run the service until it ends by itself."""
@@ -68,7 +72,7 @@ def test_a_busy_port_is_named_with_the_way_out(run, bundle_root, tmp_path, setti
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports[flag] = str(taken.getsockname()[1])
         given = [part for pair in ports.items() for part in pair]
-        result = run("--bundles", str(bundle_root), "--events-dir", str(tmp_path), *given)
+        result = run("--bundles", str(bundle_root), *folders(tmp_path), *given)
         assert_refused(result, f"port {ports[flag]} ", flag, variable)
     for port in ports.values():
         with socket.create_server(("127.0.0.1", int(port))):
@@ -96,7 +100,7 @@ def test_a_tampered_bundle_is_refused(run, bundle_root, tmp_path):
     victim = copy / version / "reranker.onnx"
     victim.chmod(0o644)
     victim.write_bytes(victim.read_bytes()[:-1] + b"\x00")
-    result = run("--bundles", str(copy), "--rest-port", "0", "--grpc-port", "0", "--events-dir", str(tmp_path / "ev"))
+    result = run("--bundles", str(copy), "--rest-port", "0", "--grpc-port", "0", *folders(tmp_path))
     assert_refused(result, "reranker.onnx")
 
 
@@ -106,6 +110,8 @@ def test_a_tampered_bundle_is_refused(run, bundle_root, tmp_path):
         (("--rest-port", "x"), ("--rest-port",)),
         (("--rest-port", "70000"), ("--rest-port",)),
         (("--drain-seconds", "-1"), ("--drain-seconds",)),
+        (("--workers", "0"), ("--workers",)),
+        (("--tenants", "a,A"), ("--tenants",)),
         (("--host", "192.0.2.1", "--rest-port", "0"), ("--host", "192.0.2.1")),
         (("--host", "no host", "--rest-port", "0"), ("--host", "no host")),
     ],
@@ -132,7 +138,7 @@ def test_a_flag_wins_over_its_variable(run, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_and_ends_well(command, bundle_root, tmp_path, number):
-    flags = ["--bundles", str(bundle_root), "--events-dir", str(tmp_path), "--rest-port", "0", "--grpc-port", "0"]
+    flags = ["--bundles", str(bundle_root), *folders(tmp_path), "--rest-port", "0", "--grpc-port", "0"]
     with subprocess.Popen(
         [*command[0], *flags], env=command[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
