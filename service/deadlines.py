@@ -24,7 +24,7 @@ def with_deadline(query: Query, default_s: float | None) -> Query:
 
 
 async def in_time(deadline: float | None, answer: Awaitable[T]) -> T:
-    """What `answer` gives before `deadline` (monotonic seconds), or at any time. Raises DeadlineError, and what it raises."""
+    """What `answer` gives before `deadline` (monotonic seconds; None: ever). Raises DeadlineError, what it raises."""
     if deadline is None:
         return await answer
     try:
