@@ -49,6 +49,26 @@ def test_id_table_refuses_ids_out_of_order_or_twice(identifiers: list[str]) -> N
         IdTable.of(identifiers)
 
 
+@given(
+    raws=st.lists(st.lists(st.sampled_from([0, 1, 97, 255]), max_size=3).map(bytes), max_size=8),
+    is_sorted=st.booleans(),
+    cells=st.sampled_from([4, 16, 1 << 19]),
+)
+def test_ids_out_of_order_are_found_where_they_are(raws: list[bytes], is_sorted: bool, cells: int) -> None:
+    """Against a plain loop, and where the parts that are compared at once meet."""
+    raws = sorted(set(raws)) if is_sorted else raws
+    offsets = np.cumsum([0, *map(len, raws)]).astype(np.int64)
+    table = IdTable(np.frombuffer(b"".join(raws), np.uint8), offsets)
+    wrong = next((row for row in range(1, len(raws)) if raws[row] <= raws[row - 1]), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.bundle.files.CELLS", cells)
+        if wrong is None:
+            table.check("ids")
+        else:
+            with pytest.raises(InputError, match=f"row {wrong} "):
+                table.check("ids")
+
+
 def test_tables_are_the_same_after_saving_and_mapping(tmp_path: Path) -> None:
     strings = ["", "Zoë", "日本", "a b"]
     values = ["x", None, "y", "x"]
