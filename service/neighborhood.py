@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 SECONDS_A_DAY = 86_400.0
+SIEVE = 1 << 16
+"""Slots of the table that tells most neighbors from candidates: a power of two."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,18 @@ def edges(
     out = np.zeros((len(candidates), length, count), np.float32)
     events = history.rows[: int(history.mask.sum())].astype(np.intp)
     near, ends = _neighbors(events, relations)
+    # Few of the thousands are candidates. A small table says of most that they are not: `places` does not fit in the
+    # cache next to the processor.
+    maybe = np.zeros(SIEVE, np.bool_)
+    maybe[candidates & (SIEVE - 1)] = True
+    hits = maybe.take(near & (SIEVE - 1)).nonzero()[0]
+    found = near[hits]
     places[candidates] = np.arange(len(candidates), dtype=np.int32)
-    place = places.take(near)
+    place = places.take(found)  # a neighbor of -1 reads the last item's place, and is dropped below
     places[candidates] = -1
-    # Few of the thousands are candidates; a neighbor of -1 read the last item's place, and is dropped here.
-    hits = (place >= 0).nonzero()[0]
-    hits = hits[near[hits] >= 0]
-    cell = place[hits].astype(np.intp) * (length * count)
+    kept = ((place >= 0) & (found >= 0)).nonzero()[0]
+    hits = hits[kept]
+    cell = place[kept].astype(np.intp) * (length * count)
     flat = out.reshape(-1)
     first = start = 0
     for r, (end, last) in enumerate(zip(ends, hits.searchsorted(ends).tolist(), strict=True)):

@@ -54,12 +54,12 @@ class Shoppers:
 
     def vectors(self, histories: list[History], tables: ItemTables) -> npt.NDArray[np.float32]:
         """(b, dim) of several histories of the same padded length, in one call. Raises ModelError."""
-        rows = np.stack([history.rows for history in histories])
+        rows = np.array([history.rows for history in histories])
         feeds = {
             # (b, L, dim); padding is whatever row 0 holds, masked
             "history_vectors": tables.history_vectors(rows.ravel()).reshape(*rows.shape, -1),
-            "history_mask": np.stack([history.mask for history in histories]),
-            "history_age_days": np.stack([history.age_days for history in histories]),
+            "history_mask": np.array([history.mask for history in histories]),
+            "history_age_days": np.array([history.age_days for history in histories]),
         }
         vectors: npt.NDArray[np.float32] = self._tower.run("user_vector", feeds)
         return vectors

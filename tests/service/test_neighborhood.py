@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.neighborhood import History, Relation, edges, last_events, no_places
+from service.neighborhood import SIEVE, History, Relation, edges, last_events, no_places
 
 
 @st.composite
@@ -49,6 +49,16 @@ def test_edges_are_those_of_the_naive_loop(graph: Any) -> None:
     found = edges(candidates, history, relations, places)
     np.testing.assert_array_equal(found, naive_edges(candidates, history, relations))
     np.testing.assert_array_equal(places, no_places(len(places)))
+
+
+def test_rows_that_share_a_slot_of_the_sieve_are_told_apart() -> None:
+    neighbors = np.full((2 * SIEVE, 2), -1, np.int32)
+    neighbors[0], neighbors[1] = (5 + SIEVE, 6), (5, 2 * SIEVE - 1)
+    weights = np.array([[1, 2], [3, 4]], np.float32)
+    relation = Relation(neighbors, np.concatenate([weights, np.zeros((2 * SIEVE - 2, 2), np.float32)]))
+    history = last_events(np.array([0, 1], np.int32), np.zeros(2, np.int64), now=0, length=2)
+    found = edges(np.array([5, 6 + SIEVE, SIEVE - 1], np.int32), history, [relation], no_places(2 * SIEVE))
+    assert found[:, :, 0].tolist() == [[3, 0], [0, 0], [0, 0]]
 
 
 def test_last_events_are_newest_first_and_padded() -> None:
