@@ -15,9 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import PortBusyError
-from service.ports import listening, reserved
-
 ROOT = Path(__file__).parents[2]
 
 PARENT = """
@@ -185,17 +182,3 @@ def test_workers_end_with_their_parent_though_it_was_killed(parent: Callable[[st
     running.process.kill()
     until(lambda: sum("orphaned" in line for line in running.lines()) == 3)
     until(lambda: all(gone(pid) for pids in running.born().values() for pid in pids))
-
-
-def test_a_reserved_port_can_be_shared_by_workers_and_is_refused_to_others() -> None:
-    with reserved("127.0.0.1", 0, "grpc_port") as port:
-        with pytest.raises(PortBusyError, match=f"port {port} "), listening("127.0.0.1", port, "grpc_port"):
-            pass
-        with pytest.raises(PortBusyError), reserved("127.0.0.1", port, "grpc_port"):
-            pass
-    with (
-        listening("127.0.0.1", port, "grpc_port"),
-        pytest.raises(PortBusyError),
-        reserved("127.0.0.1", port, "grpc_port"),
-    ):
-        pass
