@@ -112,7 +112,7 @@ def administer(served, method: str, path: str, **options) -> httpx.Response:
 
 def test_a_new_bundle_takes_over_without_a_failed_or_mixed_answer(shop, root, a, b, world):
     letter = {a: "a", b: "b"}
-    with traffic(shop, world.user_ids) as seen:
+    with traffic(shop, list(world.taste)) as seen:
         for version in (b, a, b):
             activate(root, version)
             until(lambda wanted=version: seen.answers and seen.answers[-1][1] == wanted)
