@@ -22,7 +22,11 @@ from service.generation import Generation
 from service.lookup import Found
 from service.metrics import Metrics
 from service.pace import Stopwatch
+from service.remembered import Remembered
 from service.state_codec import ShopperState
+
+SHOWN = 512
+"""Answers whose items are kept as they are shown: some 6 KiB each. What is asked for again and again is asked often."""
 
 
 class Presenter:
@@ -38,6 +42,7 @@ class Presenter:
         self._event_log = event_log
         self._metrics = metrics
         self._answered = answered
+        self._shown: Remembered[Answer, tuple[RecommendedItem, ...]] = Remembered(SHOWN)
 
     def recommendation(
         self, asked: Asked, found: Found, watch: Stopwatch, timing_ms: Mapping[str, float], transport: str
@@ -47,13 +52,11 @@ class Presenter:
         degraded = (*found.degraded, *answer.degraded)
         if not asked.lookup.available:
             degraded = (Degradation.STATE_UNAVAILABLE, *degraded)
-        items = asked.catalog.items(
-            answer.rows,
-            answer.scores,
-            first_rank=query.offset + 1,
-            reasons=answer.reasons,
-            with_metadata=query.with_metadata,
-        )
+        if found.cached:
+            context = (asked.catalog.serial, query.offset, query.with_metadata)
+            items = self._shown.get(answer, context, lambda: _items(asked, answer))
+        else:
+            items = _items(asked, answer)
         watch.lap("items")
         recommendation_id = self._log(
             query.request_id, query.user_id, items, answer, generation, degraded, found.cached, transport
@@ -122,6 +125,17 @@ class Presenter:
             )
         )
         return recommendation_id
+
+
+def _items(asked: Asked, answer: Answer) -> tuple[RecommendedItem, ...]:
+    query = asked.query
+    return asked.catalog.items(
+        answer.rows,
+        answer.scores,
+        first_rank=query.offset + 1,
+        reasons=answer.reasons,
+        with_metadata=query.with_metadata,
+    )
 
 
 def new_id() -> str:
