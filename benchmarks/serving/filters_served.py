@@ -3,7 +3,8 @@
     python -m benchmarks.serving.filters_served --bundles var/full/bundles --out benchmarks/serving/results.jsonl
 
 One request after another over REST, each of another shopper with 50 events; the filters bound the price, so that
-a given share passes. Recall is the share of the exact 200 nearest that pass among what retrieval found, of the same shoppers.
+a given share passes. Recall is the share of the exact 200 nearest that pass among what retrieval found, of the same
+shoppers.
 """
 
 from __future__ import annotations
