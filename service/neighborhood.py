@@ -1,6 +1,6 @@
-"""What the re-ranker sees around a shopper: the last events, and the item graph between them and the candidates.
+"""What the models see around a shopper and around a new item: last events, edges to the candidates, neighbors' shares.
 
-Training and serving both call these two functions, so a model meets online exactly what it was fitted on.
+Training and serving both call these functions, so a model meets online exactly what it was fitted on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 SECONDS_A_DAY = 86_400.0
+SHARPNESS = 16
+"""Exponent of a cosine in its share."""
 SIEVE = 1 << 16
 """Slots of the table that tells most neighbors from candidates: a power of two."""
 
@@ -107,3 +109,13 @@ def _neighbors(events: npt.NDArray[np.intp], relations: Sequence[Relation]) -> t
         relation.neighbors.take(events, axis=0, out=part, mode="clip")  # any other mode copies once more
         start = end
     return near, ends
+
+
+def shares(cosines: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What each neighbor (..., n) counts for: its cosine to a power, as shares of one; at 0 and below nothing."""
+    if not cosines.size:
+        return np.zeros(cosines.shape, np.float32)
+    most = cosines.max(-1, keepdims=True)
+    powers = np.maximum(cosines / np.where(most > 0, most, 1.0), 0).astype(np.float64) ** SHARPNESS
+    total = powers.sum(-1, keepdims=True)
+    return np.asarray(powers / np.where(total > 0, total, 1.0), np.float32)

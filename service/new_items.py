@@ -22,14 +22,12 @@ from service.bundle.reader import Bundle
 from service.bundle.signatures import ITEM_TOWER
 from service.content import Content, NewItem, Vector
 from service.errors import EncoderUnavailableError
-from service.neighborhood import History, Relation, edges
+from service.neighborhood import History, Relation, edges, shares
 from service.onnx_model import OnnxModel
 
 NONE = np.empty(0, np.int32)
 NEIGHBORS = 20
 """K: as many as the offline jobs give an item in the graph of the fused vectors."""
-SHARPNESS = 16
-"""Exponent of a cosine in its share."""
 NORM_SAMPLE = 4_096
 """Unbought items whose history vectors are looked at for their length."""
 
@@ -122,14 +120,6 @@ def edges_from_new(
     stand_in = History(item.neighbor_rows, np.ones(n, np.float32), np.zeros(n, np.float32))
     known = edges(candidates, stand_in, relations, places)  # (C, n, R)
     return np.tensordot(item.neighbor_weights, known, axes=(0, 1)).astype(np.float32, copy=False)
-
-
-def shares(cosines: Vector) -> Vector:
-    """What each neighbor (n,) counts for: its cosine to a power, as shares of one; below zero it counts for nothing."""
-    if not len(cosines) or cosines.max() <= 0:
-        return np.zeros(len(cosines), np.float32)
-    powers = np.maximum(cosines / cosines.max(), 0).astype(np.float64) ** SHARPNESS
-    return np.asarray(powers / powers.sum(), np.float32)
 
 
 def _unbought_length(bundle: Bundle) -> float:

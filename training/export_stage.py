@@ -11,12 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.bundle.manifest import OnnxModel
 from service.bundle.signatures import FUSED_DIM, FUSION, ITEM_TOWER, RERANKER, USER_TOWER, signatures
+from service.neighborhood import shares
 from training.dataset import RELATIONS, load_relation
 from training.export_onnx import OPSET, UserTower, export, history_cases, reranker_cases
 from training.item_tower import ItemTower, fit_item_tower
 from training.stage import open_stage, require
-from training.stages import VERSION, load_reranker, read_recipe
+from training.stages import load_reranker, read_recipe
 from training.threads import torch_threads
+
+EXPORT_VERSION = 6
+"""Raised with what this stage does; the other stages of training have their own (`training.stages.VERSION`)."""
 
 
 class ExportSettings(BaseModel):
@@ -39,7 +43,7 @@ def run_export(settings: ExportSettings, work: Path) -> None:
         "fusion": fusion,
         "graphs": require(work, "graphs"),
     }
-    with open_stage(work, "export", version=VERSION, inputs=inputs, settings=settings) as stage:
+    with open_stage(work, "export", version=EXPORT_VERSION, inputs=inputs, settings=settings) as stage:
         if stage.fresh:
             return
         recipe = read_recipe(work)
@@ -75,7 +79,7 @@ def run_export(settings: ExportSettings, work: Path) -> None:
             num_relations=relations,
         )
         near = load_relation(require(work, "graphs") / "fused_knn.npz")
-        neighbors, weights = torch.from_numpy(near.neighbors).long(), torch.from_numpy(near.weights)
+        neighbors, weights = torch.from_numpy(near.neighbors).long(), torch.from_numpy(shares(near.weights))
         known = torch.nonzero(popularity > 0).flatten()
         torch.manual_seed(seed)
         tower = ItemTower(

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.neighborhood import SIEVE, History, Relation, edges, last_events, no_places
+from service.neighborhood import SIEVE, History, Relation, edges, last_events, no_places, shares
 
 
 @st.composite
@@ -72,3 +72,15 @@ def test_last_events_keep_the_newest_and_no_age_is_negative() -> None:
     history = last_events(np.array([4, 5, 6], np.int32), np.array([0, 86_400, 172_800]), now=86_400, length=2)
     assert history.rows.tolist() == [6, 5]
     assert history.age_days.tolist() == [0, 0]
+
+
+def test_shares_sum_to_one_and_the_nearest_says_most() -> None:
+    assert shares(np.array([0.9, 0.9], np.float32)).tolist() == [0.5, 0.5]
+    far, near = shares(np.array([1.0, 0.8], np.float32)), shares(np.array([0.3, 0.29], np.float32))
+    assert far[0] > 0.95
+    assert 0.5 < near[0] < 0.7
+    assert shares(np.array([0.4, -0.5], np.float32)).tolist() == [1.0, 0.0]
+    assert shares(np.array([-0.1], np.float32)).tolist() == [0.0]
+    assert len(shares(np.empty(0, np.float32))) == 0
+    both = shares(np.array([[0.9, 0.9, 0.0], [0.0, 0.0, 0.0]], np.float32))
+    assert both.tolist() == [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]

@@ -17,7 +17,7 @@ from service.content import Content, NewItem
 from service.encoders import ContentEncoders
 from service.errors import EncoderUnavailableError
 from service.neighborhood import Relation, edges, last_events, no_places
-from service.new_items import NEIGHBORS, NewItems, edges_from_new, edges_to_new, nearest, shares
+from service.new_items import NEIGHBORS, NewItems, edges_from_new, edges_to_new, nearest
 
 GOLDEN_V1 = Path(__file__).parents[1] / "golden" / "v1"
 
@@ -100,16 +100,6 @@ def test_nearest_is_the_exact_nearest(seed: int, n: int, k: int) -> None:
     able = [row for row in range(n) if scores[row] != 0 and row not in without]
     assert rows.tolist() == sorted(able, key=lambda row: (-scores[row], row))[:k]
     np.testing.assert_array_equal(cosines, scores[rows])
-
-
-def test_shares_sum_to_one_and_the_nearest_says_most() -> None:
-    assert shares(np.array([0.9, 0.9], np.float32)).tolist() == [0.5, 0.5]
-    far, near = shares(np.array([1.0, 0.8], np.float32)), shares(np.array([0.3, 0.29], np.float32))
-    assert far[0] > 0.95
-    assert 0.5 < near[0] < 0.7
-    assert shares(np.array([0.4, -0.5], np.float32)).tolist() == [1.0, 0.0]
-    assert shares(np.array([-0.1], np.float32)).tolist() == [0.0]
-    assert len(shares(np.empty(0, np.float32))) == 0
 
 
 def new(rows: list[int], weights: list[float]) -> NewItem:
