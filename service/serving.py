@@ -20,6 +20,7 @@ import uvloop
 from service.metrics import Metrics, share_between_processes
 from service.ports import listening, port_busy, reserved
 from service.rest.app import build_app
+from service.rest.protocol import BoundedHttp
 from service.rpc.server import RpcServer
 from service.settings import Settings
 from service.wiring import Service, open_service
@@ -135,7 +136,7 @@ def _rest_config(service: Service) -> uvicorn.Config:
     app = build_app(service.engines, service.admin, service.metrics, service.ready)
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -149,7 +149,7 @@ async def test_only_items_that_are_known_are_patched(engine: Engine) -> None:
     changes = [ItemChange("item-0001", price=1.0), ItemChange("unheard-of", price=1.0)]
     with pytest.raises(UnknownItemError) as caught:
         await engine.patch_items(changes, request_id="r")
-    assert caught.value.where == "items[1]"
+    assert caught.value.where == "items[1].item_id"
     await engine.delete_items(["item-0002"], request_id="r")
     with pytest.raises(UnknownItemError):
         await engine.patch_items([ItemChange("item-0002", hidden=False)], request_id="r")

@@ -90,3 +90,9 @@ async def test_what_is_no_http_is_a_problem(port, raw, caplog):
     assert head.startswith(b"HTTP/1.1 400 ")
     problem = ProblemBody.model_validate_json(body)
     assert (problem.status, problem.reason) == (400, "INVALID_ARGUMENT")
+
+
+def test_the_service_itself_bounds_a_head(served) -> None:
+    answer = httpx.get(f"{served.rest}/livez", headers={"x-long": "a" * (MAX_HEAD_BYTES + 1)}, timeout=30)
+    assert answer.status_code == 431
+    assert answer.headers["content-type"] == "application/problem+json"
