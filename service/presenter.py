@@ -61,7 +61,7 @@ class Presenter:
         recommendation_id = self._log(
             query.request_id, query.user_id, items, answer, generation, degraded, found.cached, transport
         )
-        watch.lap("event_log")
+        self._observe(watch)
         self._answered(query, asked.lookup.state, generation, answer)
         return Recommendation(
             recommendation_id=recommendation_id,
@@ -90,8 +90,14 @@ class Presenter:
         items = catalog.items(answer.rows, answer.scores, with_metadata=with_metadata)
         watch.lap("items")
         recommendation_id = self._log(request_id, "", items, answer, generation, (), found.cached, transport)
-        watch.lap("event_log")
+        self._observe(watch)
         return ItemList(recommendation_id, items, generation.version, watch.timing_ms)
+
+    def _observe(self, watch: Stopwatch) -> None:
+        """The last lap, and all of them into the histogram; what was computed is in it already."""
+        watch.lap("event_log")
+        for stage, ms in watch.timing_ms.items():
+            self._metrics.observe_stage(stage, ms / 1000)
 
     def _log(
         self,
