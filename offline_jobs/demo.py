@@ -48,6 +48,7 @@ class Places:
     work: Path
     bundles: Path
     events: Path
+    state: Path
 
     @classmethod
     def of(cls, data: Path | None, work: Path | None, bundles: Path | None) -> Places:
@@ -55,7 +56,7 @@ class Places:
         if work is None:
             work = HOME / ("demo" if data is None else data.resolve().name) / "work"
         home = work.parent
-        return cls(data, home / "raw", work, bundles or home / "bundles", home / "events")
+        return cls(data, home / "raw", work, bundles or home / "bundles", home / "events", home / "state")
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def serving(places: Places, rest_port: int, grpc_port: int) -> Iterator[Service]
     """`plotpointe-serve` as a child that is ready; it is stopped at the end whatever happens."""
     command = [sys.executable, "-m", "service", "--host", HOST, "--log-level", "WARNING"]
     command += ["--rest-port", str(rest_port), "--grpc-port", str(grpc_port)]
-    command += ["--bundles", str(places.bundles), "--events-dir", str(places.events)]
+    command += ["--bundles", str(places.bundles), "--events-dir", str(places.events), "--state-dir", str(places.state)]
     print(f"$ {shlex.join(['python', *command[1:]])}", flush=True)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

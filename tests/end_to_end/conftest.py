@@ -105,7 +105,7 @@ def serve(tmp_path_factory) -> Serve:
     def start(bundles: Path) -> Iterator[Served]:
         events = tmp_path_factory.mktemp("events")
         command = [sys.executable, "-m", "service", "--rest-port", "0", "--grpc-port", "0"]
-        command += ["--bundles", str(bundles), "--events-dir", str(events)]
+        command += ["--bundles", str(bundles), "--events-dir", str(events), "--state-dir", str(events / "state")]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment()
         ) as process:
