@@ -11,6 +11,7 @@ is slower than real neighbors are.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--share", type=float, default=1.0, help="of the size, for a trial")
+    parser.add_argument("--batch-size", type=int, help="shoppers a step; each step propagates over the whole graph")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="Append the figures to this file")
     given = parser.parse_args()
@@ -76,10 +78,19 @@ def main() -> None:
         print(name, figures, flush=True)
 
     settings = preset_settings("amazon-electronics")
+    if given.batch_size:
+        settings = settings.model_copy(update={"batch_size": given.batch_size})
     with part("shop"):
         data = generated({name: round(given.share * size) for name, size in SIZE.items()})
     train, validation = (data.interactions.within([split]) for split in (TRAIN, VALIDATION))
-    figures |= {"users": train.num_users, "items": train.num_items, "train": len(train), "held_out": len(validation)}
+    steps = math.ceil(train.num_users / settings.batch_size)
+    figures |= {
+        "steps": steps,
+        "users": train.num_users,
+        "items": train.num_items,
+        "train": len(train),
+        "held_out": len(validation),
+    }
     with part("linear"):
         graph = linear_graph(train.matrix(), data.relations, LinearSettings())
     with part("start"):
