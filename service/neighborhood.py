@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -74,41 +74,63 @@ def edges(
     length, count = len(history.rows), len(relations)
     out = np.zeros((len(candidates), length, count), np.float32)
     events = history.rows[: int(history.mask.sum())].astype(np.intp)
-    near, ends = _neighbors(events, relations)
+    layout = _layout(len(events), tuple(relation.neighbors.shape[1] for relation in relations))
+    near = np.empty(len(layout.cell), np.int32)
+    for relation, (start, end) in zip(relations, layout.spans, strict=True):
+        part = near[start:end].reshape(len(events), relation.neighbors.shape[1])
+        relation.neighbors.take(events, axis=0, out=part, mode="clip")  # any other mode copies once more
     # Few of the thousands are candidates. A small table says of most that they are not: `places` does not fit in the
     # cache next to the processor.
     maybe = np.zeros(SIEVE, np.bool_)
     maybe[candidates & (SIEVE - 1)] = True
     hits = maybe.take(near & (SIEVE - 1)).nonzero()[0]
-    found = near[hits]
+    found = near.take(hits)
     places[candidates] = np.arange(len(candidates), dtype=np.int32)
     place = places.take(found)  # a neighbor of -1 reads the last item's place, and is dropped below
     places[candidates] = -1
     kept = ((place >= 0) & (found >= 0)).nonzero()[0]
-    hits = hits[kept]
-    cell = place[kept].astype(np.intp) * (length * count)
-    flat = out.reshape(-1)
-    first = start = 0
-    for r, (end, last) in enumerate(zip(ends, hits.searchsorted(ends).tolist(), strict=True)):
-        event, slot = np.divmod(hits[first:last] - start, relations[r].neighbors.shape[1])
-        flat[cell[first:last] + event * count + r] = relations[r].weights[events[event], slot]
-        first, start = last, end
+    hits = hits.take(kept)
+    cell = layout.cell.take(hits)
+    # Where a hit's weight lies among all of its relation's: as far from the hit's place here as its event's row is
+    # from the event's own place.
+    source = hits + ((events - np.arange(len(events)))[:, None] * layout.widths - layout.starts).take(cell)
+    weights = np.empty(len(hits), np.float32)
+    first = 0
+    for relation, last in zip(relations, hits.searchsorted(layout.ends).tolist(), strict=True):
+        relation.weights.reshape(-1).take(source[first:last], out=weights[first:last], mode="clip")
+        first = last
+    out.reshape(-1)[place.take(kept) * (length * count) + cell] = weights
     return out
 
 
-def _neighbors(events: npt.NDArray[np.intp], relations: Sequence[Relation]) -> tuple[npt.NDArray[np.int32], list[int]]:
-    """The neighbors of all events in each relation, end to end, and where those of each relation end.
+@dataclass(frozen=True)
+class _Layout:
+    """How the neighbors of n events in each relation lie end to end, one relation after another.
 
     One array, because a handful of calls to NumPy for each relation is what `edges` would otherwise spend its time on.
     """
-    ends = list(accumulate(len(events) * relation.neighbors.shape[1] for relation in relations))
-    near = np.empty(ends[-1] if ends else 0, np.int32)
-    start = 0
-    for relation, end in zip(relations, ends, strict=True):
-        part = near[start:end].reshape(len(events), relation.neighbors.shape[1])
-        relation.neighbors.take(events, axis=0, out=part, mode="clip")  # any other mode copies once more
-        start = end
-    return near, ends
+
+    spans: tuple[tuple[int, int], ...]
+    """Where each relation begins and ends."""
+    starts: npt.NDArray[np.intp]
+    """(R,)"""
+    ends: npt.NDArray[np.intp]
+    """(R,)"""
+    widths: npt.NDArray[np.intp]
+    """(R,) neighbors an event."""
+    cell: npt.NDArray[np.intp]
+    """(all,) event * R + relation of each place."""
+
+
+@lru_cache(maxsize=128)
+def _layout(events: int, widths: tuple[int, ...]) -> _Layout:
+    """One for each length that a history can have: some hundred kilobytes each."""
+    wide = np.array(widths, np.intp)
+    ends = np.cumsum(events * wide)
+    starts = ends - events * wide
+    each = np.arange(events) * len(widths)
+    cell = np.concatenate([np.empty(0, np.intp), *(np.repeat(each + r, width) for r, width in enumerate(widths))])
+    return _Layout(tuple(zip(starts.tolist(), ends.tolist(), strict=True)), starts, ends, wide, cell)
 
 
 def shares(cosines: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
