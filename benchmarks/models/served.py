@@ -18,11 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from service.bundle.reader import open_bundle
 from service.bundle.store import active_version
-from service.rerank import Reranker
-from service.retrieve import Retriever
-from service.shoppers import Shoppers
+from service.cache import AnswerCache
+from service.domain import Query
+from service.generation import Generation, open_generation
+from service.memory_cache import MemoryCache
+from service.recommend import Recommender, Work
+from service.selection import Selections
 from training.dataset import TEST, TRAIN, VALIDATION, load_interactions
 from training.ranking_metrics import Ranking, per_user, to_find
 from training.run import work_of
@@ -41,23 +43,24 @@ class Served:
     ms_a_user: float
 
 
+def no_cache(_: Generation) -> AnswerCache:
+    """Nothing is asked twice here."""
+    return AnswerCache(MemoryCache(max_entries=1, ttl_seconds=1), None, lambda tier, result: None)
+
+
 def serve(bundle_root: Path, users: list[str]) -> Served:
     """Best K and the candidates of each user id, one user at a time as online."""
-    bundle = open_bundle(bundle_root / active_version(bundle_root))
-    count = bundle.manifest.num_candidates
-    shoppers, retriever = Shoppers(bundle), Retriever(bundle)
-    reranker = Reranker(bundle, most_candidates=count)
+    generation = open_generation(bundle_root / active_version(bundle_root), num_candidates=None, cache=no_cache)
+    count = generation.num_candidates
+    recommender = Recommender(Selections(), rerank_budget_s=None, observe_stage=lambda stage, seconds: None)
     found, best = np.full((len(users), count), -1, np.int64), np.full((len(users), K), -1, np.int64)
     start = time.perf_counter()
     for at, user_id in enumerate(users):
-        row = shoppers.row(user_id)
-        assert row is not None
-        shopper = shoppers.shopper(row)
-        candidates = retriever.search(shoppers.vector(shopper.history), count, at_least=K, exclude=shopper.seen)
-        scores = reranker.scores(candidates, shopper.history)
-        found[at, : len(candidates.rows)] = candidates.rows
-        top = candidates.rows[np.argsort(-scores, kind="stable")[:K]]
-        best[at, : len(top)] = top
+        work = Work(Query(user_id, K, "benchmark"), generation.catalog, generation.shoppers.row(user_id))
+        (answer,) = recommender.answers(generation, [work])
+        assert work.candidates is not None
+        found[at, : len(work.candidates.rows)] = work.candidates.rows
+        best[at, : len(answer.rows)] = answer.rows
     spent = (time.perf_counter() - start) * 1000 / max(len(users), 1)
     rows = np.arange(len(users))
     return Served(Ranking(rows, best), Ranking(rows, found), spent)

@@ -7,14 +7,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from service.bundle.reader import open_bundle
-from service.rerank import Reranker
-from service.retrieve import Retriever
-from service.shoppers import Shoppers
+from service.cache import AnswerCache
+from service.domain import Query, Strategy
+from service.generation import open_generation
+from service.memory_cache import MemoryCache
+from service.recommend import Recommender, Work
+from service.selection import Selections
 from training.dataset import load_interactions
 
 pytestmark = pytest.mark.timeout(900)
 K = 20
+
+
+def no_cache(_):
+    return AnswerCache(MemoryCache(max_entries=1, ttl_seconds=1), None, lambda tier, result: None)
 
 
 def train_command(*arguments: object) -> subprocess.CompletedProcess:
@@ -28,28 +34,24 @@ def test_topk_of_a_run_equals_what_its_bundle_serves(built, tmp_path):
     assert done.returncode == 0, done.stderr
     top = pl.read_parquet(out)
     assert top.columns == ["user_id", "item_id", "rank", "score"]
-    bundle = open_bundle(built.bundle)
-    count = bundle.manifest.num_candidates
-    shoppers, retriever = Shoppers(bundle), Retriever(bundle)
-    reranker = Reranker(bundle, most_candidates=count)
+    generation = open_generation(built.bundle, num_candidates=None, cache=no_cache)
+    recommender = Recommender(Selections(), rerank_budget_s=None, observe_stage=lambda stage, seconds: None)
     seen = load_interactions(built.work).matrix()
     shared, compared = 0.0, 0
     for (user_id,), table in top.group_by(["user_id"], maintain_order=True):
         assert table["rank"].to_list() == list(range(1, K + 1))
         assert (np.diff(table["score"].to_numpy()) <= 0).all()
-        row = shoppers.row(user_id)
-        rows = [bundle.item_ids.row(item_id) for item_id in table["item_id"]]
+        row = generation.shoppers.row(user_id)
+        rows = [generation.row(item_id) for item_id in table["item_id"]]
         assert not set(rows) & set(seen[row].indices)
-        shopper = shoppers.shopper(row)
-        if not len(shopper.seen):
+        work = Work(Query(user_id, K, "test"), generation.catalog, row)
+        (answer,) = recommender.answers(generation, [work])
+        if answer.strategy is not Strategy.PERSONAL:
             continue
-        candidates = retriever.search(shoppers.vector(shopper.history), count, at_least=K, exclude=shopper.seen)
-        scores = reranker.scores(candidates, shopper.history)
-        best = np.argsort(-scores, kind="stable")[:K]
         compared += 1
-        shared += len(set(candidates.rows[best]) & set(rows)) / K
+        shared += len(set(answer.rows) & set(rows)) / K
         # The index is approximate: a candidate that it misses changes the shares of all others a little.
-        np.testing.assert_allclose(scores[best], table["score"].to_numpy(), atol=0.05)
+        np.testing.assert_allclose(answer.scores, table["score"].to_numpy(), atol=0.05)
     assert compared > 500
     assert shared / compared > 0.99
 
