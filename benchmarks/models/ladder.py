@@ -13,6 +13,8 @@ anything. The table ends with paired differences from the baseline of `--beside`
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +31,10 @@ from training.evaluation.judge import Fitted
 from training.evaluation.ladder import Rung, Split, run_ladder
 from training.evaluation.result import ModelResult, PerUser, load_per_user, load_results, save_result
 from training.evaluation.significance import compare_run, table
+from training.files import write_whole
 from training.presets import PRESETS
+from training.report.attention import FILE as ATTENTION
+from training.report.provenance import provenance_here, save_provenance
 from training.run import work_of
 from training.stage import require
 
@@ -41,7 +46,7 @@ LINEAR = {
     "ease": "EASE",
     "sparse-ease": "sparse EASE (FSAI)",
 }
-FITTED = {"retrieval": "Fit: retrieval alone", "served": "Fit: as served, two stages"}
+FITTED = {"retrieval": "Retrieval alone", "served": "Served"}
 LEARNED = {
     f"{model}-{loss}": f"{title}, {named}"
     for model, title in (("mf", "MF"), ("lightgcn", "LightGCN"))
@@ -85,10 +90,16 @@ def rungs(dataset: str) -> list[Rung]:
 
 
 def take_over(fit: Path, run: Path) -> None:
-    """Put a fit's two stages among the results of `run`, its shoppers numbered as the published split numbers them."""
+    """Put a fit's two stages among the results of `run`, its shoppers numbered as the published split numbers them.
+
+    What the first of several fits attends to comes along.
+    """
     evaluated = require(work_of(fit), "evaluate")
     ids = pl.read_parquet(require(work_of(fit), "ingest") / "users.parquet", columns=["user_id"])["user_id"]
     number = ids.cast(pl.Int64).to_numpy()
+    attention = evaluated / ATTENTION
+    if attention.exists() and not (run / ATTENTION).exists():
+        write_whole(run / ATTENTION, attention.read_text())
     for result in load_results(evaluated):
         if result.model in FITTED:
             each = load_per_user(evaluated, result)
@@ -126,6 +137,7 @@ def main() -> None:
     named = given.models if given.models is not None or not given.fits else ()
     chosen = [rung for rung in rungs(given.dataset) if named is None or rung.model in named]
     results = run_ladder(chosen, split, given.run, seeds=range(given.seeds))
+    save_provenance(given.run, provenance_here((f"python -m benchmarks.models.ladder {shlex.join(sys.argv[1:])}",)))
     print(f"{'model':<20}{'seed':>5}{'recall@20':>26}{'NDCG@20':>26}{'tail':>9}{'coverage':>10}{'fit s':>9}{'MiB':>8}")
     print("\n".join(line(one) for one in sorted(results, key=lambda one: one.metrics["recall@20"].mean)))
     if any(one.model == given.beside for one in results):

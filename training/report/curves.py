@@ -39,7 +39,10 @@ def curves_section(run: RunResults) -> Html:
         says = f"Losses differ in kind, so each is shown as a share of what it was after its first epoch.{few}"
         plot = plots.lines("curve-loss", f"Training loss by epoch. {says}", losses, "epoch", "loss, first epoch = 1")
         cards.append(figure("Loss", plot, says, numbers))
-    lead = "What the validation split said while models learned. The test split is not in these curves."
+    lead = (
+        "What the validation split said while models learned, the first stage where there are two. The test split is "
+        "not in these curves."
+    )
     return section("curves", TITLE, lead, *cards)
 
 
