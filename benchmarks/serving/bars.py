@@ -203,9 +203,7 @@ def main() -> None:
         arrivals = [bench.open_model(rate, given.open_seconds) for _ in range(given.rounds)]
     figures = {
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-        ).stdout.strip(),
+        "commit": commit.stdout.strip(),
         "benchmark": "serving-bars",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "load": os.getloadavg()[0],
