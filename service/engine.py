@@ -188,7 +188,8 @@ class Engine:
         for place, change in enumerate(changes):
             if catalog.row(change.item_id) is None or self._live.is_deleted(change.item_id):
                 raise UnknownItemError(
-                    f"no item is known as {change.item_id[:80]!r}; put it there whole first", where=f"items[{place}].item_id"
+                    f"no item is known as {change.item_id[:80]!r}; put it there whole first",
+                    where=f"items[{place}].item_id",
                 )
         return await self._live.patch(changes)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import math
 import signal
 import socket
@@ -96,6 +97,8 @@ async def _serve(
     if orphaned is not None:
         loop.add_reader(orphaned, stop.set)
     async with open_service(settings, metrics) as service:
+        gc.collect()
+        gc.freeze()  # what was opened stays: looking through it for garbage took tens of milliseconds now and then
         if not stop.is_set():
             await answer(service, rest_socket, grpc_port, stop, announce)
     if orphaned is not None:

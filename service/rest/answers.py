@@ -13,10 +13,15 @@ from service.domain import EventsReceipt, ItemList, ItemsReceipt, Metadata, Reas
 from service.error_map import wire_error
 from service.errors import PlotPointeError
 from service.model_info import ModelInfo
+from service.remembered import Remembered
 from service.validation.violations import FieldViolation, detail_of, violations_of
 
 if TYPE_CHECKING:
     from service.admin import BundleStates
+
+
+_REPEATED: Remembered[tuple[RecommendedItem, ...], orjson.Fragment] = Remembered(1_000)
+"""Some 3 KB each."""
 
 
 def json_response(body: Mapping[str, Any], status: int = 200) -> Response:
@@ -29,13 +34,18 @@ def recommendation_body(answer: Recommendation) -> dict[str, Any]:
     return {
         "recommendation_id": answer.recommendation_id,
         "user_id": answer.user_id,
-        "items": items_body(answer.items),
+        "items": _repeated(answer.items) if answer.cached else items_body(answer.items),
         "strategy": answer.strategy.value,
         "bundle_version": answer.bundle_version,
         "cached": answer.cached,
         "degraded": answer.degraded,
         "timing_ms": answer.timing_ms,
     }
+
+
+def _repeated(items: tuple[RecommendedItem, ...]) -> orjson.Fragment:
+    """The items of an answer that is given again, as the JSON that they were made into the first time."""
+    return _REPEATED.get(items, None, lambda: orjson.Fragment(orjson.dumps(items_body(items))))
 
 
 def items_body(items: Sequence[RecommendedItem]) -> list[dict[str, Any]]:

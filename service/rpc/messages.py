@@ -9,10 +9,15 @@ from protos import recommender_pb2 as pb
 from service.domain import EventsReceipt, ItemList, ItemsReceipt, Recommendation, RecommendedItem
 from service.errors import PlotPointeError
 from service.model_info import ModelInfo
+from service.remembered import Remembered
 from service.validation.violations import detail_of, violations_of
 
 if TYPE_CHECKING:
     from service.admin import BundleStates, PartState
+
+
+_REPEATED: Remembered[tuple[RecommendedItem, ...], pb.RecommendResponse] = Remembered(1_000)
+"""The items of answers that are given again, as messages that were made the first time; some 5 KB each."""
 
 
 def recommend_response(answer: Recommendation) -> pb.RecommendResponse:
@@ -26,7 +31,17 @@ def recommend_response(answer: Recommendation) -> pb.RecommendResponse:
         degraded=answer.degraded,
         timing_ms=answer.timing_ms,
     )
-    _add_items(message.items, answer.items)
+    if answer.cached:
+        message.items.MergeFrom(_REPEATED.get(answer.items, None, lambda: _items(answer.items)).items)
+    else:
+        _add_items(message.items, answer.items)
+    return message
+
+
+def _items(items: Sequence[RecommendedItem]) -> pb.RecommendResponse:
+    """A message that holds some items and nothing else."""
+    message = pb.RecommendResponse()
+    _add_items(message.items, items)
     return message
 
 
