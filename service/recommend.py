@@ -34,7 +34,7 @@ RECENT = 10
 """Past items whose neighbors join the candidates where look or meaning have a weight of their own."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Work:
     """One request on its way through the stages."""
 
