@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import grpc
 import httpx
@@ -87,7 +87,7 @@ def serve(command: tuple[list[str], dict[str, str]], tmp_path_factory: pytest.Te
         with process:
             try:
                 assert process.stdout is not None
-                assert select.select([process.stdout], [], [], 60)[0], "the service did not say where it serves"
+                assert _says_something(process.stdout, 60), "the service did not say where it serves"
                 line = LINE.fullmatch(process.stdout.readline())
                 assert line
                 yield Served(line[2], line[3], line[1], process)
@@ -110,6 +110,13 @@ def served(serve: Serve, bundle_root: Path, events: Path) -> Iterator[Served]:
     """The real process over the planted bundle, shared by tests that only ask."""
     with serve("--bundles", str(bundle_root), "--events-dir", str(events)) as running:
         yield running
+
+
+def _says_something(stream: IO[str], seconds: float) -> bool:
+    """Whether there is something to read in time. By `poll`: all tests hold more files than `select` can count."""
+    waiting = select.poll()
+    waiting.register(stream, select.POLLIN)
+    return bool(waiting.poll(seconds * 1000))
 
 
 def _load(name: str) -> ModuleType:

@@ -143,7 +143,9 @@ def test_a_signal_drains_and_ends_well(command, bundle_root, tmp_path, number):
         [*command[0], *flags], env=command[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            assert select.select([process.stdout], [], [], TIMEOUT_S)[0]
+            waiting = select.poll()
+            waiting.register(process.stdout, select.POLLIN)
+            assert waiting.poll(TIMEOUT_S * 1000)
             address = urlsplit(re.search(r"http://\S+:\d+", process.stdout.readline())[0])
             with socket.create_connection((address.hostname, address.port)) as connection:
                 # Asked while the process is stopped: the request and the signal are there when it goes on.
