@@ -220,8 +220,9 @@ class Engine:
         self._selections.moved(asked.catalog, query.rules)
         watch.lap("state")
         found = self._at_hand(asked)
-        work = asked.work()
+        timing_ms: Mapping[str, float] = {}
         if found is None:
+            work = asked.work()
             group = groups.setdefault(asked.catalog.serial, Together(self._turns, self._recommender, asked.generation))
             found = await in_time(
                 query.deadline,
@@ -232,10 +233,9 @@ class Engine:
                     admit=lambda: self._admission.check(query.deadline),
                 ),
             )
+            timing_ms = {} if found.cached else work.watch.timing_ms
         watch.lap("cache")
-        return self._presenter.recommendation(
-            asked, found, watch, {} if found.cached else work.watch.timing_ms, transport
-        )
+        return self._presenter.recommendation(asked, found, watch, timing_ms, transport)
 
     async def _asked(self, query: Query) -> Asked:
         """Everything that an answer depends on, read at one moment. Raises InvalidFilterError, BundleMissingError."""

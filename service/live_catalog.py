@@ -40,11 +40,6 @@ class LiveCatalog:
     def __len__(self) -> int:
         return len(self._records)
 
-    @property
-    def sequence(self) -> int:
-        """The last change that this process shows."""
-        return self._sequence
-
     def is_deleted(self, item_id: str) -> bool:
         """Whether the last word on an item is that there is none."""
         record = self._records.get(item_id)
